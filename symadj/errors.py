@@ -1,0 +1,110 @@
+"""The error types of symadj, each with the status that a run record gives it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class SymadjError(Exception):
+    """Base of every error that symadj raises on purpose."""
+
+    status: ClassVar[str] = "error"
+
+
+class InputError(SymadjError, ValueError):
+    """An argument, setting or file that cannot be used; the message says what is allowed."""
+
+
+class IncompatibleError(InputError):
+    """Two settings that are fine alone and impossible together."""
+
+    status: ClassVar[str] = "incompatible"
+
+
+class CapturedTensorError(InputError):
+    """The field uses a tensor that needs a gradient and that no gradient method could reach."""
+
+
+class DoubleBackwardError(SymadjError, RuntimeError):
+    """A gradient of a gradient was asked of a method that computes first derivatives only."""
+
+
+class MemoryBudgetExceeded(SymadjError, MemoryError):
+    """A metered step needed more memory than its budget allows."""
+
+    status: ClassVar[str] = "oom"
+
+
+class SolveError(SymadjError, RuntimeError):
+    """A solve that could not reach its end.
+
+    Attributes:
+        phase: "forward" or "backward".
+        t: the time reached.
+        h: the step size of the last attempt (signed).
+        steps: accepted steps.
+        rejects: rejected steps.
+        largest: the largest absolute entry of the state at `t`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        phase: str,
+        t: float,
+        h: float,
+        steps: int,
+        rejects: int,
+        largest: float,
+    ) -> None:
+        self.phase = phase
+        self.t = t
+        self.h = h
+        self.steps = steps
+        self.rejects = rejects
+        self.largest = largest
+        where = (
+            f"phase {phase}, t={t:.9g}, h={h:.3g}, steps={steps}, rejected={rejects}, "
+            f"largest |y|={largest:.3g}"
+        )
+        super().__init__(f"{message} [{where}]")
+
+    def details(self) -> dict[str, float | int | str]:
+        """The diagnosis as plain values, for a run record."""
+        return {
+            "phase": self.phase,
+            "t": self.t,
+            "h": self.h,
+            "steps": self.steps,
+            "rejects": self.rejects,
+            "largest": self.largest,
+        }
+
+
+class NonFiniteError(SolveError):
+    """The state or the field's value became infinite or NaN."""
+
+    status: ClassVar[str] = "nonfinite"
+
+
+class StepSizeUnderflow(SolveError):
+    """The tolerance would need steps below the resolution of time."""
+
+    status: ClassVar[str] = "dt_underflow"
+
+
+class MaxStepsExceeded(SolveError):
+    """The solve needed more than `max_steps` attempted steps."""
+
+    status: ClassVar[str] = "step_limit"
+
+
+def suggest(given: object, allowed: Iterable[str]) -> str:
+    """Says which names are allowed and, where one is near, which was probably meant."""
+    names = sorted(allowed)
+    near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"{hint} Allowed: {', '.join(names)}."
