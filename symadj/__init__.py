@@ -1,0 +1,48 @@
+"""symadj: exact gradients of neural ODEs with minimal memory, by the symplectic adjoint method."""
+
+from __future__ import annotations
+
+from symadj.errors import (
+    CapturedTensorError,
+    DoubleBackwardError,
+    IncompatibleError,
+    InputError,
+    MaxStepsExceeded,
+    MemoryBudgetExceeded,
+    NonFiniteError,
+    SolveError,
+    StepSizeUnderflow,
+    SymadjError,
+)
+from symadj.grad import GRADIENTS, GradientMethod
+from symadj.ode.integrator import Integrator
+from symadj.ode.odeint import Solution, Steps, odeint, odeint_adjoint, solve
+from symadj.ode.settings import SolverSettings
+from symadj.ode.stats import SolveStats
+from symadj.solvers import SOLVERS
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GRADIENTS",
+    "SOLVERS",
+    "CapturedTensorError",
+    "DoubleBackwardError",
+    "GradientMethod",
+    "IncompatibleError",
+    "InputError",
+    "Integrator",
+    "MaxStepsExceeded",
+    "MemoryBudgetExceeded",
+    "NonFiniteError",
+    "Solution",
+    "SolveError",
+    "SolveStats",
+    "SolverSettings",
+    "StepSizeUnderflow",
+    "Steps",
+    "SymadjError",
+    "odeint",
+    "odeint_adjoint",
+    "solve",
+]

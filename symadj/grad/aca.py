@@ -1,0 +1,54 @@
+"""Adaptive checkpoint adjoint: a checkpoint per step, the graph of one step at a time.
+
+Zhuang et al.: "Adaptive Checkpoint Adjoint Method for Gradient Estimation in Neural ODE", ICML
+2020, arXiv:2006.02493.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from symadj.grad.base import Outputs, Replay, StepwiseReplay
+from symadj.ode.engine import Step
+from symadj.ode.field import grad_or_none
+from symadj.solvers import Attempt
+
+
+class ACA(StepwiseReplay):
+    """Replays one step at a time with the graph of all its stages, and backpropagates through it.
+
+    Kept between forward and backward: y0 of every accepted step. Memory: N states and the graphs of
+    s network uses.
+    """
+
+    name = "aca"
+
+    def keep(self, attempt: Attempt) -> tuple[Tensor, ...]:
+        """The state at the step's start."""
+        return (attempt.y0,)
+
+    def pull_step(
+        self,
+        replay: Replay,
+        step: Step,
+        kept: Sequence[Tensor],
+        cotangent: Tensor,
+        outputs: Outputs,
+    ) -> Tensor:
+        """One step with graph, one call of autograd."""
+        field, solver = replay.field, replay.problem.settings.solver
+        leaf = kept[0].detach().requires_grad_()
+        with torch.enable_grad():
+            attempt = solver.attempt(field.traced, step.t0, step.t1, leaf)
+            values = solver.dense(field.traced, attempt, [theta for theta, _ in outputs])
+        assert attempt.y1 is not None
+        field.stats.vjps += sum(k is not None for k in attempt.ks)
+        of_start, *of_params = grad_or_none(
+            [attempt.y1, *values], [leaf, *field.params], [cotangent, *(g for _, g in outputs)]
+        )
+        replay.gradients.add(of_params)
+        assert of_start is not None
+        return of_start

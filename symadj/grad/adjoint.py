@@ -1,0 +1,220 @@
+"""The continuous adjoint method: integrates the adjoint equation backward, with errors of its own.
+
+Chen et al.: "Neural Ordinary Differential Equations", NeurIPS 2018, arXiv:1806.07366.
+Kidger, Chen, Lyons: "Hey, that's not an ODE: Faster ODE Adjoints via Seminorms", ICML 2021,
+arXiv:2009.09457.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from symadj.errors import IncompatibleError
+from symadj.grad.base import GradientMethod, ParameterGradients
+from symadj.grad.once import first_order_only
+from symadj.grad.quadrature import Quadrature
+from symadj.ode.control import (
+    AdaptiveSteps,
+    FixedSteps,
+    Progress,
+    StepController,
+    error_ratio,
+    norm_of,
+)
+from symadj.ode.engine import Step, integrate
+from symadj.ode.problem import Problem, StepList
+from symadj.ode.settings import SolverSettings
+from symadj.solvers import Attempt
+
+
+class Adjoint(GradientMethod):
+    """Integrates y, lambda backward from the last output time to the first:
+
+        dy/dt = f,    dlambda/dt = -(df/dy)^T lambda,    dg/dt = -(df/dtheta)^T lambda,
+
+    where at every output time lambda gains the output's cotangent and y is set to the output. g, as
+    large as the parameters, is a running sum with the weights of the method, not a part of the
+    stepped state. The gradient is as good as the tolerance, not exact.
+
+    Args:
+        rtol: of the backward solve; None: the forward one's.
+        atol: likewise.
+        method: solver of the backward solve; None: the forward one.
+        options: options of the backward solve, as in `odeint`; None: the forward one's. Fixed
+            forward steps are taken again in reverse unless options say otherwise.
+        seminorm: leaves g out of the error estimate (Kidger et al.); False: the error of g, its
+            root mean square over all parameters, counts as a part of the state would.
+    """
+
+    name = "adjoint"
+    exact = False
+
+    def __init__(
+        self,
+        rtol: float | None = None,
+        atol: float | None = None,
+        method: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        seminorm: bool = True,
+    ) -> None:
+        self.rtol = rtol
+        self.atol = atol
+        self.method = method
+        self.options = None if options is None else dict(options)
+        self.seminorm = seminorm
+        if method is not None or rtol is not None or atol is not None or options is not None:
+            # Refused now rather than in the middle of a training step.
+            try:
+                self.settings(SolverSettings())
+            except IncompatibleError:
+                if options is not None:
+                    raise
+
+    def settings(self, forward: SolverSettings) -> SolverSettings:
+        """The backward solve's settings, given the forward one's."""
+        method = self.method or forward.method
+        rtol = forward.rtol if self.rtol is None else self.rtol
+        atol = forward.atol if self.atol is None else self.atol
+        if self.options is not None:
+            return SolverSettings.from_options(method, rtol, atol, self.options)
+        return dataclasses.replace(forward, method=method, rtol=rtol, atol=atol, first_step=None)
+
+    def solve(self, problem: Problem, y0: Tensor) -> tuple[Tensor, list[Step]]:
+        """Forward without graph; only the outputs are kept."""
+        forward = _Forward(problem, self.settings(problem.settings), self.seminorm)
+        with torch.no_grad(), problem.field.phase("forward"):
+            forward.k0 = problem.field.probe(problem.times[0], y0, again=problem.times[-1:])
+        ys = _AdjointFunction.apply(forward, y0, *problem.field.params)
+        return ys, forward.steps.steps
+
+
+class _Forward:
+    """What the forward pass hands to the backward one."""
+
+    def __init__(self, problem: Problem, settings: SolverSettings, seminorm: bool) -> None:
+        self.problem = problem
+        self.settings = settings
+        self.seminorm = seminorm
+        self.steps = StepList()
+        self.k0: Tensor | None = None
+
+    def run(self, y0: Tensor) -> Tensor:
+        with self.problem.field.phase("forward"):
+            k0, self.k0 = self.k0, None
+            return self.problem.solve_plain(y0, k0=k0, observer=self.steps)
+
+
+class _AdjointFunction(torch.autograd.Function):
+    """The autograd node of a solve by `Adjoint`."""
+
+    @staticmethod
+    def forward(ctx: Any, forward: _Forward, y0: Tensor, *params: Tensor) -> Tensor:
+        ys = forward.run(y0)
+        ctx.forward = forward
+        ctx.save_for_backward(ys, *params)
+        return ys
+
+    @staticmethod
+    @first_order_only
+    def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        ys = ctx.saved_tensors[0]
+        forward: _Forward = ctx.forward
+        with forward.problem.field.phase("backward"):
+            solve = _BackwardSolve(forward)
+            of_y0 = solve.run(ys, cotangents)
+        return None, of_y0, *solve.gradients.sums
+
+
+class _BackwardSolve:
+    """One backward pass: the segments between output times, from the last to the first.
+
+    The stepped state is the pair (y, lambda), stacked.
+    """
+
+    def __init__(self, forward: _Forward) -> None:
+        self.problem = forward.problem
+        self.field = forward.problem.field
+        self.settings = forward.settings
+        self.norm = norm_of(forward.settings, self.field.layout)
+        self.gradients = ParameterGradients(len(self.field.params))
+        self.quadrature = Quadrature(
+            forward.settings.solver, self.gradients, with_error=not forward.seminorm
+        )
+        self.backward_grid = self._fixed_grid(forward)
+        self.last_step: float | None = None
+
+    def run(self, ys: Tensor, cotangents: Tensor) -> Tensor:
+        """The cotangent of y0; the parameters' ones are in `gradients`."""
+        times = self.problem.times
+        adjoint = cotangents[-1]
+        for n in range(len(times) - 1, 0, -1):
+            pair = self._segment(times[n], times[n - 1], torch.stack([ys[n], adjoint]))
+            adjoint = pair[1] + cotangents[n - 1]
+        return adjoint
+
+    def _segment(self, t1: float, t0: float, pair: Tensor) -> Tensor:
+        """(y, lambda) at t0 from that at t1 > t0 (in the direction of the forward solve)."""
+        progress = Progress(self.field.stats, "backward", t1, pair)
+        k0 = self._slope(t1, pair)
+        self.quadrature.restart()
+        controller = self._controller(t1, t0)
+        pair = integrate(
+            self._slope,
+            self.settings.solver,
+            pair,
+            (t1, t0),
+            controller,
+            progress,
+            ratio=self._ratio,
+            k0=k0,
+            observer=self.quadrature,
+        )
+        if isinstance(controller, AdaptiveSteps):
+            self.last_step = controller.h
+        return pair
+
+    def _slope(self, t: float, pair: Tensor) -> Tensor:
+        """(f, -(df/dy)^T lambda); the parameters' product goes to the quadrature."""
+        y, adjoint = pair.unbind()
+        k, of_y, of_params = self.field.value_and_vjp(t, y, adjoint)
+        self.quadrature.hand_over(of_params)
+        return torch.stack([k, of_y.neg()])
+
+    def _ratio(self, attempt: Attempt, estimates: Sequence[Tensor]) -> Tensor:
+        """The larger of the errors of y and lambda (and g), in units of the tolerance."""
+        assert attempt.y1 is not None
+        ratios = [
+            error_ratio(self.settings, self.norm, a, b, [e[i] for e in estimates])
+            for i, (a, b) in enumerate(zip(attempt.y0, attempt.y1, strict=True))
+        ]
+        of_params = self.quadrature.ratio(self.settings)
+        if of_params is not None:
+            ratios.append(of_params.to(ratios[0]))
+        return torch.stack(ratios).amax()
+
+    def _controller(self, t1: float, t0: float) -> StepController:
+        if self.backward_grid is not None:
+            low, high = min(t0, t1), max(t0, t1)
+            inside = [t for t in self.backward_grid if low < t < high]
+            return FixedSteps([t1, *sorted(inside, reverse=t1 > t0), t0])
+        order = self.settings.solver.error_order
+        assert order is not None
+        return AdaptiveSteps(self.settings, (t1, t0), order, self._pair_norm, self.last_step)
+
+    def _pair_norm(self, pair: Tensor) -> Tensor:
+        return torch.stack([self.norm(part) for part in pair.unbind()]).amax()
+
+    def _fixed_grid(self, forward: _Forward) -> list[float] | None:
+        """The backward solve's fixed steps over the whole interval, or None where it adapts."""
+        settings = self.settings
+        if settings.adaptive:
+            return None
+        if settings.grid is not None and settings.grid == forward.problem.settings.grid:
+            return [float(t) for t in settings.grid]
+        times = self.problem.times
+        return settings.fixed_grid(times[-1], times[0])

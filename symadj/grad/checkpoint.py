@@ -1,0 +1,48 @@
+"""The paper's baseline scheme: one checkpoint per solve, then backpropagation through all of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from symadj.grad.base import Replay, ReplayMethod
+from symadj.ode.control import FixedSteps
+from symadj.ode.field import grad_or_none
+from symadj.solvers import Attempt
+
+
+class Checkpoint(ReplayMethod):
+    """Keeps y0 and the accepted grid; backward, integrates again on that grid with the whole graph.
+
+    Memory: one state, and in the backward pass the graphs of N s network uses. With several solves
+    in a row (a flow of M components) only one of them has its graph at a time.
+    """
+
+    name = "checkpoint"
+
+    def keep(self, attempt: Attempt) -> tuple[Tensor, ...]:
+        """Nothing: y0 of the whole solve is kept anyway."""
+        return ()
+
+    def pull_solve(
+        self, replay: Replay, y0: Tensor, kept: Sequence[Sequence[Tensor]], cotangents: Tensor
+    ) -> Tensor:
+        """The whole solve with graph on its frozen grid, then one call of autograd."""
+        problem, field = replay.problem, replay.field
+        leaf = y0.detach().requires_grad_()
+        outputs: list[Tensor] = []
+        grid = FixedSteps([replay.steps[0].t0, *(step.t1 for step in replay.steps)])
+        before = dataclasses.replace(field.stats)
+        with torch.enable_grad():
+            problem.integrate(
+                field.traced, leaf, emit=lambda _, y: outputs.append(y), controller=grid
+            )
+        field.stats.accepted = before.accepted
+        field.stats.vjps += field.stats.with_graph - before.with_graph
+        of_start, *of_params = grad_or_none(outputs, [leaf, *field.params], list(cotangents))
+        replay.gradients.add(of_params)
+        assert of_start is not None
+        return of_start

@@ -1,0 +1,110 @@
+"""The symplectic adjoint method: exact gradients from one network use's graph at a time.
+
+Matsubara, Miyatake, Yaguchi: "Symplectic Adjoint Method for Exact Gradient of Neural ODE with
+Minimal Memory", NeurIPS 2021, arXiv:2102.09750.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from symadj.grad.base import Outputs, Replay, StepwiseReplay
+from symadj.ode.engine import Step
+from symadj.ode.linear import Terms, terms_of, weighted_sum
+from symadj.solvers import Attempt, RungeKutta
+
+
+class Symplectic(StepwiseReplay):
+    """Solves the adjoint equation with the symplectic partner of the forward method.
+
+    For a step y1 = y0 + h sum_i b_i k_i with stages Y_i, the adjoint's Runge-Kutta method is the
+    one that keeps lambda^T delta constant along with the forward one. In a form free of divisions
+    by b_i it reads, for i = s, ..., 1,
+
+        w_i  = h (b_i lambda_1 + sum_{j>i} a_ji mu_j)
+        mu_i = (df/dy (t_i, Y_i))^T w_i,       theta-gradient += (df/dtheta (t_i, Y_i))^T w_i
+        lambda_0 = lambda_1 + sum_i mu_i.
+
+    A cotangent g of an output inside the step, y(theta) = y0 + h sum_i b_i(theta) k_i, adds
+    h b_i(theta) g to w_i and g to lambda_0.
+
+    Kept between forward and backward: y0 of every accepted step. Backward, one step at a time: its
+    stage derivatives are recomputed without graph, then each stage takes one evaluation with graph
+    and one vector-Jacobian product, and its graph is gone before the next. Memory: N states, s
+    states and one network use.
+    """
+
+    name = "symplectic"
+
+    def keep(self, attempt: Attempt) -> tuple[Tensor, ...]:
+        """The state at the step's start."""
+        return (attempt.y0,)
+
+    def pull_step(
+        self,
+        replay: Replay,
+        step: Step,
+        kept: Sequence[Tensor],
+        cotangent: Tensor,
+        outputs: Outputs,
+    ) -> Tensor:
+        """As in the class's formula."""
+        field, solver = replay.field, replay.problem.settings.solver
+        sources, stages = _sources(solver, cotangent, outputs)
+        attempt = Attempt(step.t0, step.t1, kept[0], len(solver.rows))
+        solver.fill(field.value, attempt, stages[:-1])
+        pulled: list[Tensor | None] = [None] * len(solver.rows)
+        total = cotangent
+        for _, g in outputs:
+            total = total + g
+        for i in reversed(stages):
+            # Stage i's derivative enters later stages only, and those are done.
+            attempt.ks[i] = None
+            w = _cotangent_of_stage(solver, i, attempt.h, sources, pulled)
+            time, state = solver.time(attempt, i), solver.state(attempt, i)
+            _, mu, of_params = field.value_and_vjp(time, state, w)
+            replay.gradients.add(of_params)
+            pulled[i] = mu
+            total = total + mu
+        return total
+
+
+Source = tuple[dict[int, float], Tensor]
+"""The weights with which a result of the step depends on its stages, and its cotangent."""
+
+
+def _sources(
+    solver: RungeKutta, cotangent: Tensor, outputs: Outputs
+) -> tuple[list[Source], tuple[int, ...]]:
+    """What a step's stages receive cotangents from, and the stages that receive any (ascending)."""
+    terms: list[tuple[Terms, Tensor]] = [(solver.b, cotangent)]
+    stages = set(solver.solution_stages)
+    for theta, g in outputs:
+        weights = solver.tableau.dense_weights(theta)
+        terms.append((terms_of(weights), g))
+        stages.update(solver.tableau.closure(weights))
+    return [(dict(t), g) for t, g in terms], tuple(sorted(stages))
+
+
+def _cotangent_of_stage(
+    solver: RungeKutta,
+    i: int,
+    h: float,
+    sources: Sequence[Source],
+    pulled: Sequence[Tensor | None],
+) -> Tensor:
+    """w_i = h (sum over results of weight_i g + sum over later stages of a_ji mu_j)."""
+    weights: list[float] = []
+    tensors: list[Tensor] = []
+    for of_stage, g in sources:
+        if i in of_stage:
+            weights.append(of_stage[i])
+            tensors.append(g)
+    for j, a_ji in solver.columns[i].items():
+        mu = pulled[j]
+        if mu is not None:
+            weights.append(a_ji)
+            tensors.append(mu)
+    return weighted_sum(h, terms_of(weights), tensors)

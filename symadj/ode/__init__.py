@@ -1,0 +1,1 @@
+"""Integration: the field, the stepping loop, step control, the public calls."""

@@ -1,0 +1,43 @@
+"""A solver and a gradient method bound together, as models are given them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from symadj.grad import GradientMethod, gradient_named
+from symadj.ode.layout import State
+from symadj.ode.odeint import Func, Solution, solve_with
+from symadj.ode.settings import SolverSettings
+from symadj.ode.stats import SolveStats
+
+
+class Integrator:
+    """Solves with fixed settings and sums what its solves counted.
+
+    Args:
+        solver: method, tolerances, options.
+        gradient: the gradient method, by name or as an object.
+    """
+
+    def __init__(
+        self, solver: SolverSettings, gradient: GradientMethod | str = "symplectic"
+    ) -> None:
+        self.solver = solver
+        self.gradient = gradient_named(gradient)
+        self._counted: list[SolveStats] = []
+
+    def solve(
+        self, func: Func, y0: State, t: Tensor, params: Sequence[Tensor] | None = None
+    ) -> Solution:
+        """`symadj.solve` under these settings."""
+        solution = solve_with(func, y0, t, self.solver, self.gradient, params)
+        self._counted.append(solution.stats)
+        return solution
+
+    def take_stats(self) -> SolveStats:
+        """The sum over all solves since the last call; complete once backward() has run."""
+        total = sum(self._counted, SolveStats())
+        self._counted = []
+        return total

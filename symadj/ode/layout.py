@@ -1,0 +1,92 @@
+"""How a state, a tensor or a tuple of tensors, lies in the one tensor that the engine steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from symadj.errors import InputError
+
+State = Tensor | tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class StateLayout:
+    """The shapes of a state's parts and whether it is a bare tensor.
+
+    A bare tensor is stepped as it is. The parts of a tuple are laid one after the other in a
+    one-dimensional tensor, so that one linear combination serves all of them.
+    """
+
+    shapes: tuple[torch.Size, ...]
+    bare: bool
+    dtype: torch.dtype
+    device: torch.device
+
+    @staticmethod
+    def of(y0: State) -> StateLayout:
+        """The layout of `y0`.
+
+        Raises:
+            InputError: `y0` is no tensor or tuple of tensors, is empty, is not of a real floating
+                point type, or mixes dtypes or devices.
+        """
+        parts = _parts_of(y0)
+        first = parts[0]
+        for part in parts:
+            if not part.is_floating_point():
+                raise InputError(
+                    f"y0 has dtype {part.dtype}; a state must be real floating point "
+                    "(torch.float32 or torch.float64). Convert it with y0.to(torch.float32)."
+                )
+            if part.dtype != first.dtype or part.device != first.device:
+                raise InputError(
+                    f"the parts of y0 differ: {first.dtype} on {first.device} and {part.dtype} on "
+                    f"{part.device}. All parts need one dtype and one device."
+                )
+        shapes = tuple(part.shape for part in parts)
+        return StateLayout(shapes, isinstance(y0, Tensor), first.dtype, first.device)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of entries of each part."""
+        return [shape.numel() for shape in self.shapes]
+
+    def flatten(self, y: State) -> Tensor:
+        """The state as the engine's tensor."""
+        if isinstance(y, Tensor):
+            return y
+        return torch.cat([part.reshape(-1) for part in y])
+
+    def unflatten(self, flat: Tensor) -> State:
+        """The state as the user's field sees it; leading dimensions of `flat` are kept."""
+        if self.bare:
+            return flat
+        lead = flat.shape[:-1]
+        parts = flat.split(self.sizes, dim=-1)
+        return tuple(
+            part.reshape(lead + shape) for part, shape in zip(parts, self.shapes, strict=True)
+        )
+
+    def rms(self, flat: Tensor) -> Tensor:
+        """The root mean square of the entries; for a tuple the largest of the parts' ones."""
+        if self.bare or len(self.shapes) == 1:
+            return _rms(flat)
+        return torch.stack([_rms(part) for part in flat.split(self.sizes) if part.numel()]).amax()
+
+
+def _rms(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x) / max(x.numel(), 1) ** 0.5
+
+
+def _parts_of(y0: object) -> Sequence[Tensor]:
+    if isinstance(y0, Tensor):
+        return (y0,)
+    if not isinstance(y0, tuple) or not y0 or not all(isinstance(part, Tensor) for part in y0):
+        raise InputError(
+            f"y0 is a {type(y0).__name__}; it must be a tensor or a non-empty tuple of tensors."
+        )
+    return y0

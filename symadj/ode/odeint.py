@@ -1,0 +1,307 @@
+"""The public calls: odeint, odeint_adjoint, solve."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from symadj.errors import InputError
+from symadj.grad import Adjoint, GradientMethod, gradient_named
+from symadj.ode.engine import Step
+from symadj.ode.field import Field
+from symadj.ode.layout import State, StateLayout
+from symadj.ode.problem import Problem, StepList
+from symadj.ode.settings import SolverSettings
+from symadj.ode.stats import SolveStats
+
+Func = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The accepted steps of a solve.
+
+    Attributes:
+        t: float64 [N], where each step starts.
+        h: float64 [N], its signed length.
+        end: where the last one ends.
+    """
+
+    t: Tensor
+    h: Tensor
+    end: float
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    @property
+    def grid(self) -> list[float]:
+        """The N + 1 times, as the option `grid` takes them to repeat these steps exactly."""
+        return [*self.t.tolist(), self.end]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What `solve` returns.
+
+    Attributes:
+        ys: the states at the output times, [len(t), *y0.shape], or a tuple of such.
+        steps: the accepted steps.
+        stats: counts; those of the backward pass are filled in when it has run.
+        status: "ok"; a solve that does not reach its end raises a `SolveError`.
+    """
+
+    ys: Any
+    steps: Steps
+    stats: SolveStats
+    status: str = "ok"
+
+
+def odeint(
+    func: Func,
+    y0: State,
+    t: Tensor,
+    *,
+    rtol: float = 1e-7,
+    atol: float = 1e-9,
+    method: str = "dopri5",
+    options: Mapping[str, Any] | None = None,
+    gradient: str | GradientMethod = "symplectic",
+    params: Sequence[Tensor] | None = None,
+) -> Any:
+    """Solves dy/dt = func(t, y), y(t[0]) = y0 and returns the states at the times `t`.
+
+    Args:
+        func: a module or any callable, func(t, y) -> dy/dt with t a scalar tensor of the state's
+            dtype and y, dy/dt in the structure of y0. It may use autograd inside itself.
+        y0: the initial state, a float32 or float64 tensor of any shape, or a tuple of tensors.
+        t: [K], K >= 2, strictly increasing or decreasing. Output times cost no steps.
+        rtol: relative tolerance.
+        atol: absolute tolerance.
+        method: a name in `symadj.solvers.SOLVERS`.
+        options: further fields of `SolverSettings`, such as {"num_steps": 20} or {"step_size": 0.1}
+            for fixed steps.
+        gradient: "symplectic", "backprop", "checkpoint", "aca", "adjoint", or an object such as
+            `symadj.grad.Adjoint(rtol=1e-3)`.
+        params: tensors that func uses and that need a gradient, besides a module's parameters and
+            the leaf tensors that a function captures (both are found without being named).
+
+    Returns:
+        [K, *y0.shape], or a tuple of such; differentiable with respect to y0, the parameters and t
+        (for t_k, k > 0: the cotangent times f there; for t_0: minus the adjoint times f).
+
+    Raises:
+        InputError: an argument that cannot be used; the message says what is allowed.
+        SolveError: the end was not reached (`NonFiniteError`, `StepSizeUnderflow`,
+            `MaxStepsExceeded`); the message has t, h, steps, rejects, largest |y| and the phase.
+    """
+    solution = solve(
+        func,
+        y0,
+        t,
+        rtol=rtol,
+        atol=atol,
+        method=method,
+        options=options,
+        gradient=gradient,
+        params=params,
+    )
+    return solution.ys
+
+
+def odeint_adjoint(
+    func: Func,
+    y0: State,
+    t: Tensor,
+    *,
+    rtol: float = 1e-7,
+    atol: float = 1e-9,
+    method: str = "dopri5",
+    options: Mapping[str, Any] | None = None,
+    params: Sequence[Tensor] | None = None,
+    adjoint_rtol: float | None = None,
+    adjoint_atol: float | None = None,
+    adjoint_method: str | None = None,
+    adjoint_options: Mapping[str, Any] | None = None,
+    adjoint_params: Sequence[Tensor] | None = None,
+) -> Any:
+    """`odeint` with the continuous adjoint method, under the names torchdiffeq gives its options.
+
+    Args:
+        func: as in `odeint`, and so are y0, t, rtol, atol, method, options, params.
+        y0: see above.
+        t: see above.
+        rtol: see above.
+        atol: see above.
+        method: see above.
+        options: see above.
+        params: see above.
+        adjoint_rtol: relative tolerance of the backward solve.
+        adjoint_atol: absolute tolerance of the backward solve.
+        adjoint_method: its solver.
+        adjoint_options: its options; {"norm": "seminorm"} leaves the parameters' integral out of
+            the error estimate, which is also the default.
+        adjoint_params: tensors that need a gradient, as `params`.
+    """
+    of_backward = dict(adjoint_options or {})
+    if of_backward.get("norm") == "seminorm":
+        del of_backward["norm"]
+    adjoint = Adjoint(adjoint_rtol, adjoint_atol, adjoint_method, of_backward or None)
+    return odeint(
+        func,
+        y0,
+        t,
+        rtol=rtol,
+        atol=atol,
+        method=method,
+        options=options,
+        gradient=adjoint,
+        params=[*(params or ()), *(adjoint_params or ())],
+    )
+
+
+def solve(
+    func: Func,
+    y0: State,
+    t: Tensor,
+    *,
+    rtol: float = 1e-7,
+    atol: float = 1e-9,
+    method: str = "dopri5",
+    options: Mapping[str, Any] | None = None,
+    gradient: str | GradientMethod = "symplectic",
+    params: Sequence[Tensor] | None = None,
+) -> Solution:
+    """As `odeint`, and returns the accepted steps and the counts as well."""
+    settings = SolverSettings.from_options(method, rtol, atol, options)
+    return solve_with(func, y0, t, settings, gradient, params)
+
+
+def solve_with(
+    func: Func,
+    y0: State,
+    t: Tensor,
+    settings: SolverSettings,
+    gradient: str | GradientMethod = "symplectic",
+    params: Sequence[Tensor] | None = None,
+) -> Solution:
+    """As `solve`, with the solver's settings in one object."""
+    method = gradient_named(gradient)
+    layout = StateLayout.of(y0)
+    times = _times(t, layout)
+    _warn_of_resolution(settings, layout)
+    field = Field(func, layout, params or ())
+    problem = Problem(field, times, settings)
+    start = layout.flatten(y0)
+    shift = _TimeShift.of(t, start.dtype, twice=method.differentiable_twice)
+    if shift is not None:
+        start = shift.start(field, times, start)
+    ys, steps = _outputs(problem, start, method)
+    field.stats.output_bytes = ys.nbytes
+    if shift is not None:
+        ys = shift.outputs(field, times, ys)
+    return Solution(layout.unflatten(ys), _steps(steps), field.stats)
+
+
+def _outputs(problem: Problem, y0: Tensor, method: GradientMethod) -> tuple[Tensor, list[Step]]:
+    if torch.is_grad_enabled():
+        return method.solve(problem, y0)
+    steps = StepList()
+    with problem.field.phase("forward"):
+        return problem.solve_plain(y0, observer=steps), steps.steps
+
+
+def _steps(steps: Sequence[Step]) -> Steps:
+    t = torch.tensor([step.t0 for step in steps], dtype=torch.float64)
+    h = torch.tensor([step.t1 - step.t0 for step in steps], dtype=torch.float64)
+    return Steps(t, h, steps[-1].t1)
+
+
+@dataclass
+class _TimeShift:
+    """Makes a solve differentiable with respect to its times.
+
+    y(t_k) moves by f(t_k, y_k) dt_k, and a shift of t_0 acts as one of y0 by -f(t_0, y_0) dt_0.
+    Both are added with dt = t - stop_gradient(t) = 0, for every gradient method alike.
+    """
+
+    dt: Tensor
+    twice: bool
+    slope0: Tensor | None = None
+
+    @staticmethod
+    def of(t: Tensor, dtype: torch.dtype, *, twice: bool) -> _TimeShift | None:
+        if not (t.requires_grad and torch.is_grad_enabled()):
+            return None
+        return _TimeShift((t - t.detach()).to(dtype), twice)
+
+    def start(self, field: Field, times: Sequence[float], y0: Tensor) -> Tensor:
+        """The initial state, moving with t_0."""
+        self.slope0 = self._slope(field, times[0], y0)
+        return y0 - self.slope0 * self.dt[0]
+
+    def outputs(self, field: Field, times: Sequence[float], ys: Tensor) -> Tensor:
+        """The outputs, each moving with its time; the first one is y0 whatever t_0 is."""
+        slopes = [
+            self.slope0,
+            *(self._slope(field, t, y) for t, y in zip(times[1:], ys[1:], strict=True)),
+        ]
+        dt = self.dt.reshape(-1, *([1] * (ys.dim() - 1)))
+        return ys + dt * torch.stack([s for s in slopes if s is not None])
+
+    def _slope(self, field: Field, t: float, y: Tensor) -> Tensor:
+        with field.phase("forward"):
+            return field.traced(t, y) if self.twice else field.value(t, y)
+
+
+def _times(t: Any, layout: StateLayout) -> tuple[float, ...]:
+    """The output times as Python floats.
+
+    Raises:
+        InputError: as `odeint`.
+    """
+    if not isinstance(t, Tensor):
+        raise InputError(
+            f"t is a {type(t).__name__}; it must be a one-dimensional tensor of times."
+        )
+    if t.dim() != 1 or t.numel() < 2:
+        raise InputError(
+            f"t has shape {tuple(t.shape)}; it must be one-dimensional with at least two entries, "
+            "the initial time and the times at which the state is wanted."
+        )
+    if t.is_complex() or t.dtype == torch.bool:
+        raise InputError(f"t has dtype {t.dtype}; times must be real numbers.")
+    if t.device != layout.device:
+        raise InputError(
+            f"t is on {t.device} and y0 on {layout.device}; move t with t.to(y0.device)."
+        )
+    times = t.detach().to(torch.float64)
+    steps = times.diff()
+    if not bool(torch.isfinite(times).all()):
+        raise InputError(f"t holds NaN or infinity: {_shortened(times)}.")
+    if not (bool((steps > 0).all()) or bool((steps < 0).all())):
+        raise InputError(
+            f"t must be strictly increasing or strictly decreasing; given is {_shortened(times)}."
+        )
+    return tuple(times.tolist())
+
+
+def _shortened(times: Tensor) -> str:
+    values = [f"{x:g}" for x in times.tolist()]
+    return "[" + ", ".join(values if len(values) <= 8 else [*values[:5], "...", values[-1]]) + "]"
+
+
+def _warn_of_resolution(settings: SolverSettings, layout: StateLayout) -> None:
+    eps = torch.finfo(layout.dtype).eps
+    if settings.adaptive and settings.rtol < 10 * eps:
+        warnings.warn(
+            f"rtol={settings.rtol:g} is below 10 eps = {10 * eps:.1e} of {layout.dtype}, which "
+            "cannot resolve it: steps may be rejected for rounding alone. Raise rtol or use a "
+            "float64 state.",
+            stacklevel=4,
+        )

@@ -1,0 +1,129 @@
+"""An initial value problem with the settings it is to be solved with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from symadj.errors import NonFiniteError
+from symadj.ode.control import (
+    AdaptiveSteps,
+    FixedSteps,
+    Progress,
+    StepController,
+    error_ratio,
+    norm_of,
+)
+from symadj.ode.engine import Emit, Step, StepObserver, integrate
+from symadj.ode.field import Evaluate, Field
+from symadj.ode.settings import SolverSettings
+from symadj.ode.stats import SolveStats
+from symadj.solvers import Attempt
+
+
+@dataclass(frozen=True)
+class Problem:
+    """dy/dt = f(t, y) with outputs at `times`, under `settings`.
+
+    Attributes:
+        field: f, with its counts and parameters.
+        times: the output times, strictly monotone.
+        settings: solver, tolerances, options.
+    """
+
+    field: Field
+    times: tuple[float, ...]
+    settings: SolverSettings
+
+    def controller(self) -> StepController:
+        """A fresh controller for one solve over `times`."""
+        settings = self.settings
+        if not settings.adaptive:
+            return FixedSteps(settings.fixed_grid(self.times[0], self.times[-1]))
+        order = settings.solver.error_order
+        assert order is not None
+        return AdaptiveSteps(settings, self.times, order, norm_of(settings, self.field.layout))
+
+    def ratio(self, attempt: Attempt, estimates: Sequence[Tensor]) -> Tensor:
+        """The error of an attempt in units of the tolerance."""
+        assert attempt.y1 is not None
+        norm = norm_of(self.settings, self.field.layout)
+        return error_ratio(self.settings, norm, attempt.y0, attempt.y1, estimates)
+
+    def integrate(
+        self,
+        evaluate: Evaluate,
+        y0: Tensor,
+        *,
+        k0: Tensor | None = None,
+        emit: Emit | None = None,
+        observer: StepObserver | None = None,
+        controller: StepController | None = None,
+    ) -> Tensor:
+        """The forward solve; arguments and errors as `engine.integrate`'s."""
+        controller = controller or self.controller()
+        progress = Progress(self.field.stats, "forward", self.times[0], y0)
+        try:
+            return integrate(
+                evaluate,
+                self.settings.solver,
+                y0,
+                self.times,
+                controller,
+                progress,
+                ratio=self.ratio,
+                k0=k0,
+                emit=emit,
+                observer=observer,
+            )
+        except NonFiniteError:
+            if not controller.adaptive:
+                self._find_nonfinite_step(y0)
+            raise
+
+    def solve_plain(
+        self, y0: Tensor, *, k0: Tensor | None = None, observer: StepObserver | None = None
+    ) -> Tensor:
+        """The outputs, [len(times), *y0.shape], without any graph."""
+        with torch.no_grad():
+            ys = y0.new_empty((len(self.times), *y0.shape))
+
+            def write(index: int, y: Tensor) -> None:
+                ys[index] = y
+
+            self.integrate(self.field.value, y0, k0=k0, emit=write, observer=observer)
+        return ys
+
+    def _find_nonfinite_step(self, y0: Tensor) -> None:
+        """Repeats a failed fixed-step solve looking at every step, to name the one that failed.
+
+        Fixed steps are not looked at one by one while all goes well: that would cost a
+        synchronisation each.
+        """
+        with torch.no_grad():
+            progress = Progress(SolveStats(), "forward", self.times[0], y0, careful=True)
+            integrate(
+                self.field.value,
+                self.settings.solver,
+                y0,
+                self.times,
+                self.controller(),
+                progress,
+            )
+
+
+class StepList:
+    """A `StepObserver` that remembers the accepted steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def stage(self, attempt: Attempt, i: int) -> None:
+        """Stages are of no interest here."""
+
+    def accepted(self, step: Step, attempt: Attempt) -> None:
+        """Remembers the step."""
+        self.steps.append(step)

@@ -1,0 +1,211 @@
+"""What a solve is asked to do: the method, the tolerances and every option, checked once."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from symadj.errors import IncompatibleError, InputError, suggest
+from symadj.solvers import SOLVERS, RungeKutta
+
+# Names that users bring along from torchdiffeq, with ours.
+_KNOWN_ELSEWHERE = {
+    "max_num_steps": "max_steps",
+    "ifactor": "max_factor",
+    "dfactor": "min_factor",
+    "grid_points": "step_t",
+    "jump_t": "step_t",
+    "grid_constructor": "grid",
+}
+
+
+@dataclass(frozen=True)
+class SolverSettings:
+    """A solver with its tolerances and options, as `solve` and the solver configs take them.
+
+    Adaptive stepping is used where the method has an error estimate and none of `step_size`,
+    `num_steps`, `grid` is given; a method without an estimate needs one of the three.
+
+    Attributes:
+        method: one of `symadj.solvers.SOLVERS`.
+        rtol: relative tolerance.
+        atol: absolute tolerance; a step is accepted where the norm of
+            error / (atol + rtol max(|y0|, |y1|)) is at most 1.
+        step_size: length of fixed steps, in units of t; the last one is shortened to end at t[-1].
+        num_steps: number of equal steps over the whole interval from t[0] to t[-1].
+        grid: the times of all steps, from t[0] to t[-1].
+        max_steps: attempted steps after which an adaptive solve gives up.
+        first_step: length of the first step; None: chosen after Hairer, Norsett, Wanner II.4.
+        max_step: the longest step allowed.
+        step_t: times at which a step must end, such as discontinuities of the field.
+        safety: factor on the predicted step size.
+        min_factor: smallest ratio of one step size to the one before.
+        max_factor: largest such ratio.
+        pi_beta: weight of the previous error in the PI controller; 0 makes it an I controller.
+        norm: the user's own norm of an error, called with the structure of y0, returning a scalar
+            tensor; None: the root mean square, for a tuple the largest of the parts' ones.
+
+    Raises:
+        InputError: a value out of its range, or several ways to fix the steps at once.
+        IncompatibleError: fixed steps are needed and none of the three is given.
+    """
+
+    method: str = "dopri5"
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    step_size: float | None = None
+    num_steps: int | None = None
+    grid: Sequence[float] | None = None
+    max_steps: int = 100_000
+    first_step: float | None = None
+    max_step: float | None = None
+    step_t: Sequence[float] = ()
+    safety: float = 0.9
+    min_factor: float = 0.2
+    max_factor: float = 10.0
+    pi_beta: float = 0.04
+    norm: Callable[[Any], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in SOLVERS:
+            raise InputError(f"unknown solver {self.method!r}.{suggest(self.method, SOLVERS)}")
+        for name in ("rtol", "atol"):
+            _require(name, getattr(self, name), at_least=0.0)
+        if self.rtol == 0 and self.atol == 0 and self.adaptive:
+            raise InputError("rtol and atol are both 0; one of them must be positive.")
+        for name in ("step_size", "first_step", "max_step"):
+            value = getattr(self, name)
+            if value is not None:
+                _require(name, value, above=0.0)
+        for name in ("max_steps", "num_steps"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f"{name}={value!r}; it must be a whole number of at least 1.")
+        _require("safety", self.safety, above=0.0, at_most=1.0)
+        _require("min_factor", self.min_factor, above=0.0, at_most=1.0)
+        _require("max_factor", self.max_factor, at_least=1.0)
+        _require("pi_beta", self.pi_beta, at_least=0.0, at_most=0.2)
+        self._check_stepping()
+
+    def _check_stepping(self) -> None:
+        given = [n for n in ("step_size", "num_steps", "grid") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise InputError(
+                f"{' and '.join(given)} are both given; the steps are fixed by one of them."
+            )
+        if not given and SOLVERS[self.method].error_order is None:
+            raise IncompatibleError(
+                f"the solver {self.method!r} has no error estimate, so its steps must be fixed: "
+                "give step_size (length of a step) or num_steps (number of steps over the whole "
+                "interval), or take an adaptive solver: "
+                f"{', '.join(n for n, s in SOLVERS.items() if s.error_order is not None)}."
+            )
+
+    @staticmethod
+    def from_options(
+        method: object, rtol: object, atol: object, options: Mapping[str, Any] | None
+    ) -> SolverSettings:
+        """The settings of a call `odeint(..., rtol, atol, method, options)`.
+
+        Raises:
+            InputError: an unknown option, with the nearest known one; or as the constructor.
+        """
+        if not isinstance(method, str):
+            raise InputError(f"method is {method!r}; it must be one of {', '.join(SOLVERS)}.")
+        allowed = {f.name for f in dataclasses.fields(SolverSettings)} - {"method", "rtol", "atol"}
+        for name in options or {}:
+            if name in _KNOWN_ELSEWHERE:
+                raise InputError(f"unknown option {name!r}; here it is {_KNOWN_ELSEWHERE[name]!r}.")
+            if name not in allowed:
+                raise InputError(f"unknown option {name!r}.{suggest(name, allowed)}")
+        return SolverSettings(
+            method, _number("rtol", rtol), _number("atol", atol), **dict(options or {})
+        )
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the step size follows the error estimate."""
+        return self.step_size is None and self.num_steps is None and self.grid is None
+
+    @property
+    def solver(self) -> RungeKutta:
+        """The stepping method itself."""
+        return SOLVERS[self.method]
+
+    def fixed_grid(self, t0: float, t1: float) -> list[float]:
+        """The times of the fixed steps from t0 to t1, `step_t` among them.
+
+        Raises:
+            InputError: a grid that does not lead from t0 to t1, or more than `max_steps` steps.
+        """
+        if self.grid is not None:
+            times = [float(t) for t in self.grid]
+            self._check_grid(times, t0, t1)
+        else:
+            times = self._equal_steps(t0, t1)
+        inside = [float(s) for s in self.step_t if min(t0, t1) < s < max(t0, t1)]
+        times = sorted({*times, *inside}, reverse=t1 < t0)
+        if len(times) - 1 > self.max_steps:
+            raise InputError(
+                f"the fixed grid has {len(times) - 1} steps, more than max_steps={self.max_steps}; "
+                "raise max_steps if that is meant."
+            )
+        return times
+
+    def _equal_steps(self, t0: float, t1: float) -> list[float]:
+        span = t1 - t0
+        if self.num_steps is not None:
+            n = self.num_steps
+            return [t0 + span * (i / n) for i in range(n)] + [t1]
+        assert self.step_size is not None
+        # A remainder below rounding is no step of its own.
+        n = max(1, math.ceil(abs(span) / self.step_size * (1 - 1e-12)))
+        if n > self.max_steps:
+            raise InputError(
+                f"step_size={self.step_size} needs {n} steps from {t0} to {t1}, more than "
+                f"max_steps={self.max_steps}."
+            )
+        h = math.copysign(self.step_size, span)
+        return [t0 + i * h for i in range(n)] + [t1]
+
+    def _check_grid(self, times: list[float], t0: float, t1: float) -> None:
+        sign = 1 if t1 > t0 else -1
+        rising = all(sign * (b - a) > 0 for a, b in itertools.pairwise(times))
+        if len(times) < 2 or times[0] != t0 or times[-1] != t1 or not rising:
+            raise InputError(
+                f"grid must lead strictly monotonically from t[0]={t0} to t[-1]={t1}; given are "
+                f"{len(times)} times from {times[0] if times else None} to "
+                f"{times[-1] if times else None}."
+            )
+
+
+def _number(name: str, value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name}={value!r}; it must be a number.") from None
+
+
+def _require(
+    name: str,
+    value: object,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float = math.inf,
+) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InputError(f"{name}={value!r}; it must be a number.")
+    low = at_least if above is None else above
+    assert low is not None
+    inside = value > low if above is not None else value >= low
+    if not (inside and value <= at_most and math.isfinite(value)):
+        bound = f"above {low:g}" if above is not None else f"at least {low:g}"
+        upper = f" and at most {at_most:g}" if math.isfinite(at_most) else ""
+        raise InputError(f"{name}={value!r}; it must be {bound}{upper}.")
