@@ -125,26 +125,50 @@ class ButcherTableau:
 
     def _check_shapes(self) -> None:
         s = len(self.b)
-        self._require(s > 0 and len(self.a) == len(self.c) == s, "a, b and c differ in length")
+        self._require(
+            s > 0 and len(self.a) == len(self.c) == s,
+            f"a, b and c have {len(self.a)}, {s} and {len(self.c)} entries, not one a stage each",
+        )
         for i, row in enumerate(self.a):
             self._require(
                 len(row) == i, f"row {i} of a has {len(row)} entries, and an explicit one has {i}"
             )
+        self._require(self.order >= 1, f"order is {self.order}, and must be at least 1")
+        self._check_estimate()
+        self._check_dense_shapes()
+
+    def _check_estimate(self) -> None:
         for name in ("b_err", "b_err_low"):
             weights = getattr(self, name)
             self._require(
-                weights is None or len(weights) == s, f"{name} must have {s} entries, one a stage"
+                weights is None or len(weights) == self.stages,
+                f"{name} must have {self.stages} entries, one a stage",
             )
         self._require(
-            (self.b_err is None) == (self.error_order is None), "b_err and error_order go together"
+            self.b_err is not None or self.b_err_low is None, "b_err_low is given without b_err"
         )
-        first = self.end_index + 1
         self._require(
-            len(self.dense_a) == len(self.dense_c), "dense_a and dense_c differ in length"
+            (self.b_err is None) == (self.error_order is None),
+            "b_err and error_order go together: give both or neither",
         )
-        for i, row in enumerate(self.dense_a, first):
-            self._require(len(row) == i, f"row {i} of dense_a has {len(row)} entries, not {i}")
-        if self.dense_b is not None:
+        self._require(
+            self.error_order is None or self.error_order >= 1,
+            f"error_order is {self.error_order}, and must be at least 1",
+        )
+
+    def _check_dense_shapes(self) -> None:
+        self._require(
+            len(self.dense_a) == len(self.dense_c),
+            f"dense_a and dense_c have {len(self.dense_a)} and {len(self.dense_c)} entries, "
+            "and must have one a stage",
+        )
+        for i, row in enumerate(self.dense_a, self.end_index + 1):
+            self._require(
+                len(row) == i, f"{self._row_name(i)} has {len(row)} entries, and must have {i}"
+            )
+        if self.dense_b is None:
+            self._require(not self.dense_a, "dense_a is given without dense_b, which would use it")
+        else:
             self._require(
                 len(self.dense_b) == len(self.rows),
                 f"dense_b has {len(self.dense_b)} rows for {len(self.rows)} extended stages",
@@ -157,7 +181,8 @@ class ButcherTableau:
             self._require(_near(total, 0), f"the entries of {name} sum to {total!r}, not 0")
         for i, (row, c) in enumerate(zip(self.rows, self.nodes, strict=True)):
             self._require(
-                _near(sum(row), c), f"row {i} of a sums to {sum(row)!r}, and its node c is {c!r}"
+                _near(sum(row), c),
+                f"{self._row_name(i)} sums to {sum(row)!r}, and its node c is {c!r}",
             )
         if self.dense_b is not None:
             wanted = (*self.b, *([0.0] * (len(self.rows) - self.stages)))
@@ -166,6 +191,11 @@ class ButcherTableau:
                     _near(sum(row), b),
                     f"row {i} of dense_b is {sum(row)!r} at theta = 1, where b is {b!r}",
                 )
+
+    def _row_name(self, i: int) -> str:
+        """The row of extended stage i as whoever wrote the tableau knows it."""
+        extra = i - self.end_index - 1
+        return f"row {i} of a" if extra < 0 else f"row {extra} of dense_a"
 
     def _require(self, holds: bool, otherwise: str) -> None:
         if not holds:
