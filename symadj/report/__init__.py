@@ -1,0 +1,1 @@
+"""Tables and plots of runs: records in, DataFrame out; DataFrame in, Figure out."""
