@@ -1,7 +1,8 @@
 """Fehlberg's pair RK1(2): order 2 propagated, three stages.
 
 E. Fehlberg, NASA TR R-315 (1969). The first-order solution has the weights 1/256, 255/256; the
-error estimate is the difference of the two.
+error estimate is the difference of the two, h^2 y''/512 where Heun's is h^2 y''/2: choose the
+tolerance accordingly tighter.
 """
 
 from __future__ import annotations

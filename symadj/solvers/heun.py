@@ -1,6 +1,7 @@
 """Heun's method with Euler's embedded: order 2(1), two stages.
 
 K. Heun, Z. Math. Phys. 45 (1900). The adaptive Heun of the paper's comparison of orders.
+For loose tolerances; at tight ones its steps become many.
 """
 
 from __future__ import annotations

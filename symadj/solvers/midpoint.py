@@ -1,6 +1,7 @@
 """The explicit midpoint rule: order 2, two stages, the first with weight 0.
 
 C. Runge, Math. Ann. 46 (1895). Hairer, Norsett, Wanner, Solving ODEs I, II.1.
+The cheapest method above order 1; for fixed steps.
 """
 
 from __future__ import annotations

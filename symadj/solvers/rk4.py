@@ -1,6 +1,7 @@
 """The classical Runge-Kutta method: order 4, four stages.
 
 W. Kutta, Z. Math. Phys. 46 (1901). Hairer, Norsett, Wanner, Solving ODEs I, II.1.
+The one to take on a fixed grid.
 """
 
 from __future__ import annotations
