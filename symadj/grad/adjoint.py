@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from symadj.errors import IncompatibleError
-from symadj.grad.base import GradientMethod, ParameterGradients
+from symadj.grad.base import OneNodeMethod, ParameterGradients
 from symadj.grad.once import first_order_only
 from symadj.grad.quadrature import Quadrature
 from symadj.ode.control import (
@@ -32,7 +32,7 @@ from symadj.ode.settings import SolverSettings
 from symadj.solvers import Attempt
 
 
-class Adjoint(GradientMethod):
+class Adjoint(OneNodeMethod):
     """Integrates y, lambda backward from the last output time to the first:
 
         dy/dt = f,    dlambda/dt = -(df/dy)^T lambda,    dg/dt = -(df/dtheta)^T lambda,
@@ -84,11 +84,9 @@ class Adjoint(GradientMethod):
             return SolverSettings.from_options(method, rtol, atol, self.options)
         return dataclasses.replace(forward, method=method, rtol=rtol, atol=atol, first_step=None)
 
-    def solve(self, problem: Problem, y0: Tensor) -> tuple[Tensor, list[Step]]:
-        """Forward without graph; only the outputs are kept."""
-        forward = _Forward(problem, self.settings(problem.settings), self.seminorm)
-        with torch.no_grad(), problem.field.phase("forward"):
-            forward.k0 = problem.field.probe(problem.times[0], y0, again=problem.times[-1:])
+    def solve_as_node(self, problem: Problem, y0: Tensor, k0: Tensor) -> tuple[Tensor, list[Step]]:
+        """Only the outputs are kept."""
+        forward = _Forward(problem, self.settings(problem.settings), self.seminorm, k0)
         ys = _AdjointFunction.apply(forward, y0, *problem.field.params)
         return ys, forward.steps.steps
 
@@ -96,12 +94,14 @@ class Adjoint(GradientMethod):
 class _Forward:
     """What the forward pass hands to the backward one."""
 
-    def __init__(self, problem: Problem, settings: SolverSettings, seminorm: bool) -> None:
+    def __init__(
+        self, problem: Problem, settings: SolverSettings, seminorm: bool, k0: Tensor
+    ) -> None:
         self.problem = problem
         self.settings = settings
         self.seminorm = seminorm
         self.steps = StepList()
-        self.k0: Tensor | None = None
+        self.k0: Tensor | None = k0
 
     def run(self, y0: Tensor) -> Tensor:
         with self.problem.field.phase("forward"):

@@ -43,6 +43,25 @@ class GradientMethod(ABC):
         return f"{type(self).__name__}()"
 
 
+class OneNodeMethod(GradientMethod):
+    """A gradient method whose forward solve keeps no graph and is one node of the caller's."""
+
+    def solve(self, problem: Problem, y0: Tensor) -> tuple[Tensor, list[Step]]:
+        """Finds what needs a gradient, then solves forward without graph."""
+        field = problem.field
+        with torch.no_grad(), field.phase("forward"):
+            k0 = field.probe(problem.times[0], y0, again=problem.times[-1:])
+        if y0.requires_grad or field.params:
+            return self.solve_as_node(problem, y0, k0)
+        steps = StepList()
+        with field.phase("forward"):
+            return problem.solve_plain(y0, k0=k0, observer=steps), steps.steps
+
+    @abstractmethod
+    def solve_as_node(self, problem: Problem, y0: Tensor, k0: Tensor) -> tuple[Tensor, list[Step]]:
+        """As `solve`, where something needs a gradient and k0 = f(times[0], y0) is known."""
+
+
 class ParameterGradients:
     """The running sum of parameter gradients; None for a parameter that was never reached."""
 
@@ -87,7 +106,7 @@ class Replay:
         return self.problem.field
 
 
-class ReplayMethod(GradientMethod):
+class ReplayMethod(OneNodeMethod):
     """A gradient method that keeps little of the forward solve and replays it backward.
 
     It says what is kept of an accepted step (`keep`) and how the cotangents of the outputs are
@@ -111,11 +130,9 @@ class ReplayMethod(GradientMethod):
             cotangents: of the outputs, [len(times), *y0.shape].
         """
 
-    def solve(self, problem: Problem, y0: Tensor) -> tuple[Tensor, list[Step]]:
-        """Forward without graph; the graph of the whole solve is one node."""
-        keeper = _Keeper(self, problem)
-        with torch.no_grad(), problem.field.phase("forward"):
-            keeper.k0 = problem.field.probe(problem.times[0], y0, again=problem.times[-1:])
+    def solve_as_node(self, problem: Problem, y0: Tensor, k0: Tensor) -> tuple[Tensor, list[Step]]:
+        """Keeps of every accepted step what `keep` says."""
+        keeper = _Keeper(self, problem, k0)
         ys = _ReplayFunction.apply(keeper, y0, *problem.field.params)
         return ys, keeper.steps
 
@@ -158,11 +175,11 @@ class StepwiseReplay(ReplayMethod):
 class _Keeper(StepList):
     """Runs the forward solve and keeps of every step what the method asks for."""
 
-    def __init__(self, method: ReplayMethod, problem: Problem) -> None:
+    def __init__(self, method: ReplayMethod, problem: Problem, k0: Tensor) -> None:
         super().__init__()
         self.method = method
         self.problem = problem
-        self.k0: Tensor | None = None
+        self.k0: Tensor | None = k0
         self.tensors: list[Tensor] = []
 
     def accepted(self, step: Step, attempt: Attempt) -> None:

@@ -100,25 +100,29 @@ class Field:
         Raises:
             CapturedTensorError: the field captures a non-leaf tensor that needs a gradient.
         """
-        times = [t] if isinstance(self.func, nn.Module) else [t, *again]
-        values: list[Tensor] = []
-        for time in times:
-            self.stats.forward += 1
-            leaf = y.detach().requires_grad_()
-            mark = sequence_mark()
-            with torch.enable_grad():
-                k = self._call(time, leaf)
-            found = leaves_behind(k, mark, inputs=[leaf], named=self.params)
-            self.params = _distinct([*self.params, *found])
-            values.append(k.detach())
-            if not k.requires_grad:
-                warnings.warn(
-                    "func's value does not depend differentiably on the state or on any parameter, "
-                    "so its gradient is zero; if func calls torch.autograd.grad, it needs "
-                    "create_graph=True.",
-                    stacklevel=2,
-                )
-        return values[0]
+        value = self._look(t, y)
+        if not isinstance(self.func, nn.Module):
+            for time in again:
+                self._look(time, y)
+        return value
+
+    def _look(self, t: float, y: Tensor) -> Tensor:
+        """f(t, y); the leaves found behind it join `params`. The graph is gone on return."""
+        self.stats.forward += 1
+        leaf = y.detach().requires_grad_()
+        mark = sequence_mark()
+        with torch.enable_grad():
+            k = self._call(t, leaf)
+        found = leaves_behind(k, mark, inputs=[leaf], named=self.params)
+        self.params = _distinct([*self.params, *found])
+        if not k.requires_grad and (y.requires_grad or self.params):
+            warnings.warn(
+                "func's value does not depend differentiably on the state or on any parameter, so "
+                "its gradient is zero; if func calls torch.autograd.grad, it needs "
+                "create_graph=True.",
+                stacklevel=2,
+            )
+        return k.detach()
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -274,6 +274,7 @@ def test_distributed_data_parallel_reduces_the_gradients(tmp_path) -> None:
         y0 = start(4, 3).detach()
         plain = torch.autograd.grad(model(y0).sum(), model.field.weight)[0]
         nn.parallel.DistributedDataParallel(model)(y0).sum().backward()
+        assert model.field.weight.grad is not None
         assert torch.equal(model.field.weight.grad, plain)
         with pytest.raises(IncompatibleError, match="Wrap the model that calls odeint"):
             odeint(nn.parallel.DistributedDataParallel(model.field), y0, T)
