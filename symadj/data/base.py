@@ -1,0 +1,79 @@
+"""What every data set of vectors has: three splits, batches, and bits per dimension."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class VectorData:
+    """Vectors in three splits.
+
+    A subclass loads its rows and passes them on; it overrides `sample_batch` where a training batch
+    is more than rows of `train`, and sets `image_shape` with `to_images` where a row is an image.
+
+    Attributes:
+        name: shown in tables and in the header of a run.
+        dim: entries of a vector.
+        train, val, test: [n, dim], float32.
+        note: one line: what the data are, and whether they stand in for others.
+        columns: the entries' names, where they have any.
+        image_shape: (height, width) of a vector shown as an image; None: it is none.
+    """
+
+    image_shape: tuple[int, int] | None = None
+
+    def __init__(
+        self,
+        name: str,
+        train: Tensor,
+        val: Tensor,
+        test: Tensor,
+        note: str = "",
+        columns: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self.train = train.to(torch.float32)
+        self.val = val.to(torch.float32)
+        self.test = test.to(torch.float32)
+        self.dim = int(train.shape[-1])
+        self.note = note
+        self.columns = tuple(columns)
+
+    def sample_batch(self, n: int, generator: torch.Generator) -> Tensor:
+        """n rows of the training split [n, dim], drawn with replacement."""
+        return self.train[torch.randint(len(self.train), (n,), generator=generator)]
+
+    def bits_per_dim(self, x: Tensor, log_prob: Tensor) -> Tensor:
+        """-log p / (dim ln 2) for every sample.
+
+        Args:
+            x: [n, dim].
+            log_prob: the model's log density at x in nats, [n].
+        """
+        return -log_prob / (self.dim * math.log(2))
+
+    def to_images(self, x: Tensor) -> Tensor:
+        """Vectors [n, dim] as images [n, height, width] with values in [0, 1].
+
+        Raises:
+            NotImplementedError: the data are no images.
+        """
+        raise NotImplementedError(f"{self.name} holds no images")
+
+
+def split_sizes(n: int) -> tuple[int, int, int]:
+    """Rows of the training, validation and test split: 80/10/10, the last two rounded down."""
+    tenth = n // 10
+    return n - 2 * tenth, tenth, tenth
+
+
+def split_rows(x: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows in an order drawn from the seed, cut into training, validation and test split."""
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = x[torch.randperm(len(x), generator=generator)]
+    train, val, test = shuffled.split(split_sizes(len(x)))
+    return train, val, test

@@ -1,0 +1,238 @@
+"""The user's own table, from a CSV or NumPy file, checked before anything is trained on it."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from symadj.data.base import VectorData, split_rows, split_sizes
+from symadj.errors import InputError
+
+MIN_ROWS = 10
+MOST_LISTED = 10
+
+
+class Table(VectorData):
+    """The numeric columns of a file, standardised.
+
+    Rows are shuffled by the seed and split 80/10/10; every column then has the TRAINING split's
+    mean taken off and is divided by its deviation (ddof 0), so that nothing of the validation and
+    test rows enters. Densities are those of the standardised columns; `log_scale` takes them back
+    to the file's units.
+
+    Args:
+        path: of a .csv file (commas; a first line of names, or none) or a .npy file (a
+            two-dimensional array of real numbers). Every row must be complete.
+        seed: of the split.
+
+    Attributes:
+        mean, std: of the training split's columns, [dim].
+        log_scale: sum of log std: log p in the file's units is log p minus this.
+
+    Raises:
+        InputError: a file that is missing, unreadable, empty or too short, text columns, missing or
+            infinite values, or columns that are constant.
+    """
+
+    def __init__(self, path: str, seed: int = 0) -> None:
+        values, columns = read_table(path)
+        _check_rows(values, path)
+        _check_values(values, path)
+        splits = split_rows(torch.from_numpy(values), seed)
+        train = splits[0]
+        self.mean, self.std = train.mean(0), train.std(0, correction=0)
+        _check_spread(train.numpy(), self.std.numpy(), columns, path)
+        self.log_scale = float(self.std.log().sum())
+        name = Path(path).name
+        note = (
+            f"{name}: {len(values)} rows, {len(columns)} standardised columns; for the file's "
+            f"units add {self.log_scale:.6g} to an NLL in nats"
+        )
+        standardised = [(split - self.mean) / self.std for split in splits]
+        super().__init__(Path(path).stem, *standardised, note=note, columns=columns)
+
+
+def read_table(path: str) -> tuple[NDArray[np.float64], list[str]]:
+    """The values [rows, columns] of a .csv or .npy file and the columns' names.
+
+    Raises:
+        InputError: as `Table`, but for what concerns the values themselves.
+    """
+    file = Path(path).expanduser()
+    readers = {".csv": _read_csv, ".npy": _read_npy}
+    if not file.exists():
+        raise InputError(f"no such file: {path} (looked for {file.absolute()}).")
+    if not file.is_file():
+        raise InputError(f"{path} is no file; give data.path a .csv or .npy file.")
+    if file.suffix.lower() not in readers:
+        raise InputError(
+            f"{path}: unknown kind of file {file.suffix!r}. Allowed: .csv (comma separated, one "
+            "row a line) and .npy (a two-dimensional array saved by numpy.save)."
+        )
+    try:
+        if file.stat().st_size == 0:
+            raise InputError(f"{path} is empty; a table with at least {MIN_ROWS} rows is needed.")
+        return readers[file.suffix.lower()](file)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _read_csv(path: Path) -> tuple[NDArray[np.float64], list[str]]:
+    try:
+        named = _names_columns(_first_row(path), path)
+        frame = pd.read_csv(path, header=0 if named else None, low_memory=False)
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{path} is empty; at least {MIN_ROWS} rows are needed.") from None
+    except (pd.errors.ParserError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{path} cannot be read as a CSV file: {str(error).strip()}. Needed: UTF-8, commas, "
+            "as many cells in every line."
+        ) from error
+    frame.columns = [str(c) if named else f"column {i + 1}" for i, c in enumerate(frame.columns)]
+    _check_header(frame, path)
+    _check_numeric(frame, path)
+    return frame.to_numpy(dtype=np.float64, copy=True), list(frame.columns)
+
+
+def _first_row(path: Path) -> list[str]:
+    """The cells of the first line that is not blank."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = ([cell.strip() for cell in row] for row in csv.reader(file))
+        return next((row for row in rows if any(row)), [])
+
+
+def _names_columns(first: Sequence[str], path: Path) -> bool:
+    """Whether a first row holds names instead of values: texts, or the column numbers 0, 1, 2, ...
+
+    Raises:
+        InputError: a cell is blank, so that a name or a value is missing.
+    """
+    blank = [f"column {i + 1}" for i, cell in enumerate(first) if not cell]
+    if blank:
+        raise InputError(
+            f"{path}: the first line leaves {_listed(blank)} blank, where a name or a value must "
+            "be. (A row index that pandas wrote has no name: save with index=False.)"
+        )
+    counted = len(first) > 1 and list(first) == [str(i) for i in range(len(first))]
+    return counted or not all(_is_number(cell) for cell in first)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_header(frame: pd.DataFrame, path: Path) -> None:
+    # pandas takes surplus cells in every row as an index and shifts the names by as many columns.
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise InputError(
+            f"{path}: the rows have more cells than the first line has names "
+            f"({len(frame.columns)}). Give every column a name, or none."
+        )
+
+
+def _check_numeric(frame: pd.DataFrame, path: Path) -> None:
+    bad = [_describe_text(frame[name]) for name in frame.columns if not _numeric(frame[name])]
+    if bad and len(frame):
+        raise InputError(
+            f"{path}: {_count(bad, 'column')} not numeric: {_listed(bad)}. Remove such columns or "
+            "replace the texts by numbers."
+        )
+
+
+def _numeric(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _describe_text(column: pd.Series) -> str:
+    """The column's name and its first cell that is neither a number nor missing."""
+    cells = ((row, str(cell)) for row, cell in enumerate(column, 1) if not pd.isna(cell))
+    example = next(((row, cell) for row, cell in cells if not _is_number(cell)), None)
+    where = f" ({example[1]!r} in row {example[0]})" if example else ""
+    return f"{column.name!r}{where}"
+
+
+def _read_npy(path: Path) -> tuple[NDArray[np.float64], list[str]]:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InputError(
+            f"{path} is no whole array of numbers as numpy.save writes it: it is damaged, of "
+            "another kind, or holds Python objects, which are not opened."
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} is an archive of arrays; save the one array with numpy.save.")
+    if array.dtype.kind not in "iuf":
+        raise InputError(
+            f"{path} has dtype {array.dtype}; allowed are real numbers (float or integer)."
+        )
+    if array.ndim != 2:
+        raise InputError(
+            f"{path} has shape {array.shape}; a table has two dimensions, [rows, columns]."
+        )
+    names = [f"column {i + 1}" for i in range(array.shape[1])]
+    return array.astype(np.float64), names
+
+
+def _check_rows(values: NDArray[np.float64], path: str) -> None:
+    rows, columns = values.shape
+    if rows == 0 or columns == 0:
+        raise InputError(
+            f"{path} is empty ({rows} rows, {columns} columns); at least {MIN_ROWS} rows are "
+            "needed."
+        )
+    if rows < MIN_ROWS:
+        parts = " and ".join(f"{size}" for size in split_sizes(MIN_ROWS)[1:])
+        raise InputError(
+            f"{path} has {rows} row{'s' if rows > 1 else ''}; at least {MIN_ROWS} are needed, so "
+            f"that {parts} are left for validation and test."
+        )
+
+
+def _check_values(values: NDArray[np.float64], path: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1)) + 1
+    if bad.size:
+        raise InputError(
+            f"{path}: {_count(bad, 'row')} of {len(values)} with missing, NaN or infinite values: "
+            f"{_listed([str(row) for row in bad])} (the first row of data is 1). Remove or fill "
+            "them."
+        )
+
+
+def _check_spread(
+    train: NDArray[np.float64], std: NDArray[np.float64], columns: Sequence[str], path: str
+) -> None:
+    # Compared by value: the deviation of equal numbers need not come out as exactly 0.
+    constant = [repr(c) for c, v in zip(columns, train.T, strict=True) if v.min() == v.max()]
+    if constant:
+        raise InputError(
+            f"{path}: {_count(constant, 'column')} constant in the training split, so that no "
+            f"density exists: {_listed(constant)}. Remove them."
+        )
+    extreme = [
+        repr(c) for c, s in zip(columns, std, strict=True) if not (s > 0 and math.isfinite(s))
+    ]
+    if extreme:
+        raise InputError(
+            f"{path}: {_count(extreme, 'column')} whose deviation cannot be represented: "
+            f"{_listed(extreme)}. Rescale them."
+        )
+
+
+def _count(items: Sequence[object] | NDArray[np.intp], what: str) -> str:
+    return f"{len(items)} {what}{'' if len(items) == 1 else 's'}"
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = len(items) - MOST_LISTED
+    return ", ".join(items[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,46 @@
+"""The defaults that every data set of vectors shares."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from symadj.data.base import VectorData, split_rows
+
+
+def rows(n: int, dim: int = 2) -> torch.Tensor:
+    return torch.arange(n * dim, dtype=torch.float64).reshape(n, dim)
+
+
+def test_a_batch_is_rows_of_train_drawn_by_the_generator() -> None:
+    data = VectorData("rows", rows(5), rows(2) + 100, rows(2) + 200)
+    batch = data.sample_batch(400, torch.Generator().manual_seed(0))
+    assert torch.equal(batch.unique(dim=0), data.train)
+    assert torch.equal(batch, data.sample_batch(400, torch.Generator().manual_seed(0)))
+    assert data.train.dtype == torch.float32
+    assert data.dim == 2
+
+
+def test_bits_per_dim_of_nats() -> None:
+    data = VectorData("rows", rows(5, 4), rows(2, 4), rows(2, 4))
+    bits = data.bits_per_dim(data.test, torch.tensor([-4 * math.log(2), 0.0]))
+    torch.testing.assert_close(bits, torch.tensor([1.0, 0.0]))
+
+
+def test_vectors_are_no_images_unless_a_data_set_says_so() -> None:
+    data = VectorData("rows", rows(5), rows(2), rows(2))
+    assert data.image_shape is None
+    with pytest.raises(NotImplementedError, match="rows"):
+        data.to_images(data.test)
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(10, (8, 1, 1)), (1797, (1439, 179, 179))])
+def test_split_rows_cuts_every_row_into_one_split(n: int, sizes: tuple[int, ...]) -> None:
+    splits = split_rows(rows(n), seed=5)
+    assert tuple(map(len, splits)) == sizes
+    assert torch.equal(torch.cat(splits).sort(dim=0).values, rows(n))
+    assert not torch.equal(torch.cat(splits), rows(n))
+    assert all(torch.equal(a, b) for a, b in zip(splits, split_rows(rows(n), 5), strict=True))
+    assert not torch.equal(torch.cat(splits), torch.cat(split_rows(rows(n), 6)))

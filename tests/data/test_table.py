@@ -1,0 +1,169 @@
+"""The user's own file: what is read, how it is scaled, and what each bad file is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from symadj.data.table import Table
+from symadj.errors import InputError
+
+
+def values(rows: int = 40, columns: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(rows, columns)) * [1, 10, 100] + [0, 5, -3]
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def saved(path: Path, array: np.ndarray) -> str:
+    np.save(path, array)
+    return str(path)
+
+
+def as_csv(array: np.ndarray, header: str = "") -> str:
+    lines = [",".join(repr(float(v)) for v in row) for row in array]
+    return "\n".join([header, *lines] if header else lines) + "\n"
+
+
+def in_file_units(table: Table) -> np.ndarray:
+    x = torch.cat([table.train, table.val, table.test]).double()
+    return (x * table.std + table.mean).numpy()
+
+
+@pytest.mark.parametrize("kind", ["csv", "bare csv", "npy", "integers"])
+def test_every_row_and_column_is_read(kind: str, tmp_path: Path) -> None:
+    x = values()
+    if kind == "integers":
+        x = x.round()
+    path = {
+        "csv": lambda: write(tmp_path / "t.csv", as_csv(x, "a,b,c")),
+        "bare csv": lambda: write(tmp_path / "t.csv", as_csv(x)),
+        "npy": lambda: saved(tmp_path / "t.npy", x),
+        "integers": lambda: saved(tmp_path / "t.npy", x.astype(np.int32)),
+    }[kind]()
+    table = Table(path, seed=1)
+    assert (len(table.train), len(table.val), len(table.test)) == (32, 4, 4)
+    back = in_file_units(table)
+    np.testing.assert_allclose(np.sort(back, axis=0), np.sort(x, axis=0), rtol=1e-5, atol=1e-5)
+    named = ("a", "b", "c") if kind == "csv" else ("column 1", "column 2", "column 3")
+    assert table.columns == named
+    assert table.dim == 3
+
+
+def test_the_training_split_alone_standardises(tmp_path: Path) -> None:
+    table = Table(saved(tmp_path / "t.npy", values()), seed=1)
+    assert table.train.dtype == torch.float32
+    torch.testing.assert_close(table.train.mean(0), torch.zeros(3), rtol=0, atol=1e-6)
+    torch.testing.assert_close(table.train.std(0, correction=0), torch.ones(3))
+    assert table.val.mean(0).abs().max() > 0.01
+    raw = torch.from_numpy(in_file_units(table)[:32])
+    torch.testing.assert_close(raw.std(0, correction=0), table.std, rtol=1e-5, atol=0)
+    assert table.log_scale == pytest.approx(table.std.log().sum().item())
+
+
+def test_the_seed_decides_the_split(tmp_path: Path) -> None:
+    path = saved(tmp_path / "t.npy", values())
+    assert torch.equal(Table(path, seed=1).test, Table(path, seed=1).test)
+    first, second = in_file_units(Table(path, 1)), in_file_units(Table(path, 2))
+    assert not np.allclose(first, second)
+
+
+def test_numbers_counted_from_zero_are_names_as_pandas_writes_them(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    pd.DataFrame(values()).to_csv(path, index=False)
+    table = Table(str(path))
+    assert table.columns == ("0", "1", "2")
+    assert len(table.train) == 32
+
+
+GOOD = as_csv(values(), "a,b,c")
+BAD_CSV = {
+    "empty": ("", "is empty"),
+    "blank lines": ("\n\n", "is empty"),
+    "names only": ("a,b\n", r"is empty \(0 rows"),
+    "one row": ("a,b\n1,2\n", "has 1 row; at least 10"),
+    "nine rows": (as_csv(values(9)), "has 9 rows; at least 10"),
+    "text": (GOOD + "1,x,2\n", r"1 column not numeric: 'b' \('x' in row 41\)"),
+    "truth values": (
+        "a,b\n" + "".join(f"{i},{i % 2 == 0}\n" for i in range(20)),
+        r"'b' \('True' in row 1\)",
+    ),
+    "semicolons": ("a;b\n" + "1;2\n" * 20, "'a;b'"),
+    "missing": (GOOD + "1,,2\n1,2,NA\n1,2,inf\n", "3 rows of 43 .*: 41, 42, 43 "),
+    "short line": (GOOD + "1,2\n", "1 row of 41 .*: 41 "),
+    "many missing": ("a,b\n" + "1,\n" * 14, r"14 rows of 14 .* 9, 10 and 4 more"),
+    "long line": (GOOD + "1,2,3,4\n", "Expected 3 fields in line 42, saw 4"),
+    "too few names": ("a,b\n" + "1,2,3\n" * 20, "more cells than the first line"),
+    "an index": (pd.DataFrame(values()).to_csv(), "leaves column 1 blank"),
+    "constant": (
+        "a,b\n" + "".join(f"{i},0.1\n" for i in range(20)),
+        "1 column constant in the training split.*'b'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CSV)
+def test_a_bad_csv_is_refused_and_told_why(case: str, tmp_path: Path) -> None:
+    text, said = BAD_CSV[case]
+    with pytest.raises(InputError, match=said) as caught:
+        Table(write(tmp_path / "bad.csv", text))
+    assert "bad.csv" in str(caught.value)
+
+
+def test_at_most_ten_columns_are_listed(tmp_path: Path) -> None:
+    frame = pd.DataFrame({f"c{i}": ["x"] * 20 for i in range(13)})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InputError, match=r"13 columns not numeric: 'c0'.*'c9' .* and 3 more"):
+        Table(str(tmp_path / "t.csv"))
+
+
+BAD_ARRAYS = {
+    "objects": (np.array([{}], dtype=object), "Python objects, which are not opened"),
+    "complex": (values() + 1j, "dtype complex128"),
+    "truth values": (values() > 0, "dtype bool"),
+    "texts": (np.array([["a"]]), "dtype <U1"),
+    "one dimension": (values()[0], r"shape \(3,\)"),
+    "three dimensions": (values()[None], r"shape \(1, 40, 3\)"),
+    "no columns": (values()[:, :0], "is empty"),
+    "no rows": (values()[:0], "is empty"),
+    "NaN": (np.where(values() == values()[6], np.nan, values()), "1 row of 40 .*: 7 "),
+    "huge": (values() * 1e300, "deviation cannot be represented"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARRAYS)
+def test_a_bad_array_is_refused_and_told_why(case: str, tmp_path: Path) -> None:
+    array, said = BAD_ARRAYS[case]
+    with pytest.raises(InputError, match=said):
+        Table(saved(tmp_path / "bad.npy", array))
+
+
+def test_a_damaged_or_foreign_npy_is_refused(tmp_path: Path) -> None:
+    whole = Path(saved(tmp_path / "whole.npy", values())).read_bytes()
+    for name, content in (("cut", whole[:300]), ("text", b"hello"), ("nothing", b"")):
+        (tmp_path / f"{name}.npy").write_bytes(content)
+        with pytest.raises(InputError, match=rf"{name}\.npy"):
+            Table(str(tmp_path / f"{name}.npy"))
+    np.savez(tmp_path / "archive.npz", values())
+    (tmp_path / "archive.npz").rename(tmp_path / "archive.npy")
+    with pytest.raises(InputError, match="archive of arrays"):
+        Table(str(tmp_path / "archive.npy"))
+
+
+def test_a_path_that_leads_to_no_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        Table(str(tmp_path / "none.csv"))
+    with pytest.raises(InputError, match="is no file"):
+        Table(str(tmp_path))
+    with pytest.raises(InputError, match=r"Allowed: \.csv .* \.npy"):
+        Table(write(tmp_path / "t.txt", GOOD))
+    (tmp_path / "latin.csv").write_bytes(b"a,b\n1,\xff\n")
+    with pytest.raises(InputError, match="UTF-8"):
+        Table(str(tmp_path / "latin.csv"))
