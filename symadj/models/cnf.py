@@ -1,0 +1,193 @@
+"""Continuous normalizing flows: densities from the solution of an ODE."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from symadj.errors import InputError, suggest
+from symadj.models import divergence
+from symadj.models.mlp import MLP
+from symadj.ode.integrator import Integrator
+
+Draw = Callable[[Tensor, torch.Generator | None], Tensor]
+
+TRACES = ("hutchinson", "exact")
+
+
+class ContinuousFlow(nn.Module):
+    """A stack of neural ODEs that carries data to a standard normal variable.
+
+    Component by component, over t in [0, T]:
+
+        dz/dt = f(t, z),    d(delta_logp)/dt = -tr(df/dz),    log p(x) = log N(z(T)) - delta_logp
+
+    (Grathwohl et al. 2019, FFJORD, arXiv:1810.01367). Every component is a solve of its own. Its
+    trace is estimated with noise that is drawn once per solve and kept throughout it, so that the
+    field stays a deterministic function of t and z.
+
+    Args:
+        networks: f of every component, called as f(t, z) with a scalar t and z [B, d]; one with
+            `tangent(t, z, dz)` is used through it (see `symadj.models.divergence`).
+        trace: "hutchinson" (an estimate) or "exact" (d tangents), when `exact` is not asked for.
+        noise: "gaussian" or "rademacher" (signs, of less variance).
+        T: the time that every component is integrated over.
+
+    Raises:
+        InputError: an unknown name, no component, or a T that is not positive.
+    """
+
+    def __init__(
+        self,
+        networks: Iterable[nn.Module],
+        trace: str = "hutchinson",
+        noise: str = "gaussian",
+        T: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if trace not in TRACES:
+            raise InputError(f"unknown trace {trace!r}.{suggest(trace, TRACES)}")
+        if noise not in NOISES:
+            raise InputError(f"unknown noise {noise!r}.{suggest(noise, NOISES)}")
+        if not (T > 0 and math.isfinite(T)):
+            raise InputError(f"T={T}; the flow's time must be above 0.")
+        self.networks = nn.ModuleList(networks)
+        if not self.networks:
+            raise InputError("a flow without components; at least 1 is needed.")
+        self.trace = trace
+        self.noise = noise
+        self.T = float(T)
+
+    def forward(
+        self,
+        x: Tensor,
+        integrator: Integrator,
+        exact: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Carries data to the normal variable.
+
+        Args:
+            x: [B, d].
+            integrator: solver and gradient method.
+            exact: whether the trace is exact, whatever the model's `trace`.
+            generator: of the noise; None: torch's global one.
+
+        Returns:
+            z [B, d] and delta_logp [B], with log p(x) = log N(z; 0, I) - delta_logp.
+        """
+        z = x
+        total = x.new_zeros(x.shape[0])
+        times = self._times(x, 0.0, self.T)
+        for network in self.networks:
+            field = self._field(network, z, exact, generator)
+            ys = integrator.solve(field, (z, torch.zeros_like(total)), times).ys
+            z, change = ys[0][-1], ys[1][-1]
+            total = total + change
+        return z, total
+
+    def log_prob(
+        self,
+        x: Tensor,
+        integrator: Integrator,
+        exact: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """log p(x) in nats for every row of x [B, d]; arguments as in `forward`."""
+        z, delta_logp = self(x, integrator, exact, generator)
+        return standard_normal_logprob(z) - delta_logp
+
+    def inverse(self, z: Tensor, integrator: Integrator) -> Tensor:
+        """Carries the normal variable z [B, d] back to data; no trace is computed."""
+        times = self._times(z, self.T, 0.0)
+        for network in reversed(self.networks):
+            z = integrator.solve(network, z, times).ys[-1]
+        return z
+
+    def _field(
+        self, network: nn.Module, z: Tensor, exact: bool, generator: torch.Generator | None
+    ) -> nn.Module:
+        if exact or self.trace == "exact":
+            return DensityField(network)
+        return DensityField(network, NOISES[self.noise](z, generator))
+
+    @staticmethod
+    def _times(x: Tensor, start: float, end: float) -> Tensor:
+        return torch.tensor([start, end], dtype=torch.float64, device=x.device)
+
+
+class CNF(ContinuousFlow):
+    """The FFJORD flow: a `ContinuousFlow` of `MLP` components.
+
+    Args:
+        dim: entries of a data point.
+        hidden: widths of the hidden layers.
+        components: M, the number of stacked components, each with weights of its own.
+        activation: "tanh" or "softplus".
+        layer: "concatsquash", "concat" or "plain".
+        trace: as in `ContinuousFlow`.
+        noise: as in `ContinuousFlow`.
+        T: as in `ContinuousFlow`.
+
+    Raises:
+        InputError: an unknown name, or a number out of its range.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: Sequence[int] = (64, 64, 64),
+        components: int = 1,
+        activation: str = "tanh",
+        layer: str = "concatsquash",
+        trace: str = "hutchinson",
+        noise: str = "gaussian",
+        T: float = 1.0,
+    ) -> None:
+        networks = [MLP(dim, hidden, activation, layer) for _ in range(components)]
+        super().__init__(networks, trace, noise, T)
+
+
+class DensityField(nn.Module):
+    """(f, -tr(df/dz)) of the state (z, delta_logp), for one solve.
+
+    Args:
+        network: f.
+        noise: of the estimate, of z's shape; None: the exact trace.
+    """
+
+    def __init__(self, network: nn.Module, noise: Tensor | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.noise = noise
+
+    def forward(self, t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        z, _ = state
+        if self.noise is None:
+            f, trace = divergence.exact(self.network, t, z)
+        else:
+            f, trace = divergence.hutchinson(self.network, t, z, self.noise)
+        return f, -trace
+
+
+def standard_normal_logprob(z: Tensor) -> Tensor:
+    """log N(z; 0, I) in nats for every row of z [B, d]."""
+    return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))
+
+
+def _gaussian(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    device = like.device if generator is None else generator.device
+    noise = torch.randn(like.shape, dtype=like.dtype, device=device, generator=generator)
+    return noise.to(like.device)
+
+
+def _rademacher(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    device = like.device if generator is None else generator.device
+    bits = torch.randint(2, like.shape, device=device, generator=generator)
+    return (2 * bits - 1).to(dtype=like.dtype, device=like.device)
+
+
+NOISES: dict[str, Draw] = {"gaussian": _gaussian, "rademacher": _rademacher}

@@ -1,0 +1,72 @@
+"""The divergence of a vector field, tr(df/dz): a one-sample estimate and the exact value.
+
+A network that has `tangent(t, z, dz) -> (f, (df/dz) dz)` carries the tangents along its forward
+pass, so that a gradient of the divergence needs one level of autograd. Any other network goes
+through `torch.autograd.grad`, two levels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def hutchinson(network: nn.Module, t: Tensor, z: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """f(t, z) and the estimate e^T (df/dz) e of its divergence at every point.
+
+    Unbiased where E[e e^T] = I (Hutchinson 1990).
+
+    Args:
+        network: called as network(t, z).
+        t: scalar.
+        z: [B, d].
+        noise: e, [B, d].
+
+    Returns:
+        [B, d] and [B].
+    """
+    tangent = getattr(network, "tangent", None)
+    if tangent is not None:
+        f, moved = tangent(t, z, noise)
+    else:
+        f, (moved,) = _value_and_pullbacks(network, t, z, noise.unsqueeze(0))
+    return f, (moved * noise).sum(-1)
+
+
+def exact(network: nn.Module, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """f(t, z) and its divergence at every point, from one tangent for each of the d directions.
+
+    Args:
+        network: called as network(t, z).
+        t: scalar.
+        z: [B, d].
+
+    Returns:
+        [B, d] and [B].
+    """
+    basis = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device).unsqueeze(1)
+    tangent = getattr(network, "tangent", None)
+    if tangent is not None:
+        f, moved = tangent(t, z, basis)
+    else:
+        f, moved = _value_and_pullbacks(network, t, z, basis.expand(-1, *z.shape))
+    trace = moved.diagonal(dim1=0, dim2=-1).sum(-1)
+    # A network whose Jacobian is the same everywhere leaves the tangents' batch dimension at 1.
+    return f, trace.expand(z.shape[:-1])
+
+
+def _value_and_pullbacks(
+    network: nn.Module, t: Tensor, z: Tensor, cotangents: Tensor
+) -> tuple[Tensor, Tensor]:
+    """f(t, z) [B, d] and (df/dz)^T w for every w of `cotangents` [K, B, d]."""
+    wanted = torch.is_grad_enabled()
+    with torch.enable_grad():
+        leaf = z if z.requires_grad else z.detach().requires_grad_()
+        f = network(t, leaf)
+        products = [
+            torch.autograd.grad(
+                f, leaf, w, create_graph=wanted, retain_graph=True, materialize_grads=True
+            )[0]
+            for w in cotangents
+        ]
+    return f, torch.stack(products)

@@ -1,0 +1,118 @@
+"""Layers whose affine map moves with time, and activations, each with its tangent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class TimeAffine(nn.Module):
+    """y = W(t) x + b(t), the same map for the whole batch at one time.
+
+    A subclass says what W(t) and b(t) are. Both act on the small weights, once for the values and
+    the tangents together; nothing of the batch's size is kept for the backward pass but the layer's
+    input.
+
+    Args:
+        n_in: entries of x.
+        n_out: entries of y.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        linear = nn.Linear(n_in, n_out)
+        self.weight = linear.weight
+        self.bias = linear.bias
+
+    def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """W(t) [n_out, n_in] and b(t) [n_out] for a scalar tensor t."""
+        raise NotImplementedError
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """y of shape [..., n_out] for x of shape [..., n_in]."""
+        weight, bias = self.affine(t)
+        return F.linear(x, weight, bias)
+
+    def tangent(self, t: Tensor, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
+        """y and dy = W(t) dx; dx may have leading dimensions that x lacks."""
+        weight, bias = self.affine(t)
+        return F.linear(x, weight, bias), F.linear(dx, weight)
+
+
+class Plain(TimeAffine):
+    """y = W x + b, whatever the time."""
+
+    def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return self.weight, self.bias
+
+
+class Concat(TimeAffine):
+    """y = W x + w_t t + b: the time as one more input (FFJORD's "concat")."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out)
+        self.drift = _of_time(n_out)
+
+    def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return self.weight, self.bias + self.drift * t
+
+
+class ConcatSquash(TimeAffine):
+    """y = (W x + b) * sigmoid(w_g t + b_g) + w_b t.
+
+    Grathwohl et al. 2019 (FFJORD, arXiv:1810.01367). The gate multiplies the rows of W and b.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out)
+        self.drift = _of_time(n_out)
+        self.gate_slope = _of_time(n_out)
+        self.gate_bias = _of_time(n_out)
+
+    def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        gate = torch.sigmoid(torch.addcmul(self.gate_bias, self.gate_slope, t))
+        return self.weight * gate.unsqueeze(-1), torch.addcmul(self.drift * t, self.bias, gate)
+
+
+def _of_time(n_out: int) -> nn.Parameter:
+    """A linear layer's weights for the time as its only input: U(-1, 1)."""
+    return nn.Parameter(torch.empty(n_out).uniform_(-1, 1))
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A scalar function and its tangent.
+
+    Attributes:
+        value: y = s(a).
+        tangent: (a, da) -> (s(a), s'(a) da); da may have leading dimensions that a lacks.
+    """
+
+    value: Callable[[Tensor], Tensor]
+    tangent: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+# The kernels of the two backward passes are the tangents' products s'(a) da in one operation, and
+# are differentiable themselves; written out, s'(a) would be one more tensor kept in the graph.
+def _tanh_tangent(a: Tensor, da: Tensor) -> tuple[Tensor, Tensor]:
+    y = torch.tanh(a)
+    return y, torch.ops.aten.tanh_backward(da, y)
+
+
+def _softplus_tangent(a: Tensor, da: Tensor) -> tuple[Tensor, Tensor]:
+    return F.softplus(a), torch.ops.aten.softplus_backward(da, a, 1.0, 20.0)
+
+
+LAYERS: dict[str, type[TimeAffine]] = {
+    "plain": Plain,
+    "concat": Concat,
+    "concatsquash": ConcatSquash,
+}
+ACTIVATIONS: dict[str, Activation] = {
+    "tanh": Activation(torch.tanh, _tanh_tangent),
+    "softplus": Activation(F.softplus, _softplus_tangent),
+}

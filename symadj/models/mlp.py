@@ -1,0 +1,80 @@
+"""The network of a flow on vectors: time-dependent layers with activations between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import cast
+
+from torch import Tensor, nn
+
+from symadj.errors import InputError, suggest
+from symadj.models.layers import ACTIVATIONS, LAYERS, TimeAffine
+
+
+class MLP(nn.Module):
+    """f(t, x) = A_L(t) s(... s(A_1(t) x)): FFJORD's network, no activation after the last layer.
+
+    Args:
+        dim: entries of x and of f.
+        hidden: width of every hidden layer.
+        activation: one of `symadj.models.layers.ACTIVATIONS`.
+        layer: one of `symadj.models.layers.LAYERS`.
+
+    Raises:
+        InputError: an unknown name, or a width below 1.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: Sequence[int] = (64, 64, 64),
+        activation: str = "tanh",
+        layer: str = "concatsquash",
+    ) -> None:
+        super().__init__()
+        if layer not in LAYERS:
+            raise InputError(f"unknown layer {layer!r}.{suggest(layer, LAYERS)}")
+        if activation not in ACTIVATIONS:
+            raise InputError(
+                f"unknown activation {activation!r}.{suggest(activation, ACTIVATIONS)}"
+            )
+        if dim < 1 or any(width < 1 for width in hidden):
+            raise InputError(
+                f"dim={dim}, hidden={list(hidden)}; every width must be a whole number of at "
+                "least 1."
+            )
+        widths = [dim, *hidden, dim]
+        make = LAYERS[layer]
+        self.layers = nn.ModuleList(make(i, o) for i, o in pairwise(widths))
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """f(t, x), of x's shape [B, dim]."""
+        first, *others = self._stack()
+        x = first(t, x)
+        for layer in others:
+            x = layer(t, self.activation.value(x))
+        return x
+
+    def tangent(self, t: Tensor, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
+        """f(t, x) and (df/dx) dx in one forward pass.
+
+        Args:
+            t: scalar.
+            x: [B, dim].
+            dx: [B, dim], or with leading dimensions for many tangents at each point; [K, 1, dim]
+                takes the same K tangents at all points.
+
+        Returns:
+            [B, dim] and [..., B, dim].
+        """
+        first, *others = self._stack()
+        x, dx = first.tangent(t, x, dx)
+        for layer in others:
+            x, dx = self.activation.tangent(x, dx)
+            x, dx = layer.tangent(t, x, dx)
+        return x, dx
+
+    def _stack(self) -> list[TimeAffine]:
+        return cast("list[TimeAffine]", list(self.layers))
