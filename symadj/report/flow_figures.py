@@ -1,0 +1,81 @@
+"""Figures of what a flow has learned: images beside samples, a density beside its samples."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+
+
+def sample_sheet(
+    real: Array, sampled: Array, *, real_label: str = "real", sampled_label: str = "sampled"
+) -> Figure:
+    """Two sheets of images side by side, each as square as its number of images allows.
+
+    Args:
+        real: [n, height, width], values in [0, 1]; 1 is drawn black.
+        sampled: [m, height, width].
+        real_label: title of the left sheet.
+        sampled_label: title of the right one.
+    """
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
+    axes = figure.subplots(1, 2)
+    pairs = ((real, real_label), (sampled, sampled_label))
+    for ax, (images, label) in zip(axes, pairs, strict=True):
+        ax.imshow(tile(images), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+        ax.set_title(label)
+        ax.set_xticks([])
+        ax.set_yticks([])
+    return figure
+
+
+def tile(images: Array, margin: int = 1) -> Array:
+    """Images [n, height, width] as one [H, W]: rows of ceil(sqrt(n)), with empty (0) margins."""
+    n, height, width = images.shape
+    columns = int(np.ceil(np.sqrt(n)))
+    rows = -(-n // columns)
+    sheet = np.zeros((rows * columns, height + margin, width + margin), dtype=images.dtype)
+    sheet[:n, :height, :width] = images
+    grid = sheet.reshape(rows, columns, height + margin, width + margin)
+    whole = grid.transpose(0, 2, 1, 3).reshape(rows * (height + margin), -1)
+    return np.pad(whole, ((margin, 0), (margin, 0)))
+
+
+def density_map(
+    data: Array,
+    density: Array,
+    extent: tuple[float, float, float, float],
+    samples: Array,
+    labels: tuple[str, str] = ("x1", "x2"),
+) -> Figure:
+    """Data points, samples of the flow and its density, over the same part of the plane.
+
+    Args:
+        data: [n, 2].
+        density: [rows, columns] over the extent, x along the columns, y upwards along the rows.
+        extent: (x from, x to, y from, y to) of the density's outer edges.
+        samples: [m, 2].
+        labels: of the two axes.
+    """
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    _scatter(left, data, f"data ({len(data)} points)")
+    _scatter(middle, samples, f"samples of the flow ({len(samples)})")
+    image = right.imshow(density, extent=extent, origin="lower", cmap="viridis", vmin=0)
+    right.set_title("density of the flow")
+    figure.colorbar(image, ax=right, label="p(x)", shrink=0.85)
+    for ax in (left, middle, right):
+        ax.set_xlim(extent[0], extent[1])
+        ax.set_ylim(extent[2], extent[3])
+        ax.set_aspect("equal")
+        ax.set_xlabel(labels[0])
+        ax.set_ylabel(labels[1])
+    return figure
+
+
+def _scatter(ax: Axes, points: Array, title: str) -> None:
+    ax.scatter(points[:, 0], points[:, 1], s=2, alpha=0.5, linewidths=0, rasterized=True)
+    ax.set_title(title)

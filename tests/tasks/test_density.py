@@ -1,0 +1,150 @@
+"""Density estimation: the loss, the metrics of a split, the pictures, and that it learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from symadj import Integrator, SolverSettings
+from symadj.data.base import VectorData
+from symadj.data.digits import Digits
+from symadj.data.table import Table
+from symadj.data.toy2d import Toy2D
+from symadj.models.cnf import CNF
+from symadj.tasks.density import Density
+
+RK4 = SolverSettings("rk4", num_steps=4)
+
+
+def integrator() -> Integrator:
+    return Integrator(RK4)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(model: CNF, data: VectorData, seed: int = 0) -> dict[str, Figure]:
+    return Density().figures(model, data, integrator(), generator(seed))
+
+
+def image_of(figure: Figure, axes: int) -> np.ndarray:
+    return np.asarray(figure.axes[axes].images[0].get_array())
+
+
+def test_the_loss_is_the_mean_negative_log_likelihood() -> None:
+    model, x = CNF(3, hidden=(8,), trace="exact"), torch.randn(6, 3)
+    loss = Density().loss(model, x, integrator())
+    torch.testing.assert_close(loss, -model.log_prob(x, integrator()).sum() / 6)
+    loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_metrics_are_means_over_rows_whatever_the_batches_are() -> None:
+    data = Digits()
+    model, x = CNF(64, hidden=(16,)), data.val[:10]
+    task = Density()
+    whole = task.evaluate(model, x, data, integrator(), exact=True, batch_size=10)
+    parts = task.evaluate(model, x, data, integrator(), exact=True, batch_size=4)
+    log_prob = model.log_prob(x, integrator(), exact=True)
+    assert whole["nll"] == pytest.approx(-log_prob.mean().item(), rel=1e-6)
+    assert whole["bits_per_dim"] == pytest.approx(
+        data.bits_per_dim(x, log_prob).mean().item(), rel=1e-6
+    )
+    assert parts == pytest.approx(whole, rel=1e-6)
+    assert set(whole) == {"nll", "bits_per_dim"}
+    assert task.monitor in whole
+
+
+def test_the_estimate_is_used_where_the_exact_trace_is_not_asked_for() -> None:
+    data = Toy2D(size=50)
+    model = CNF(2, hidden=(8,))
+
+    def nll(seed: int, *, exact: bool) -> float:
+        torch.manual_seed(seed)
+        return Density().evaluate(model, data.val, data, integrator(), exact, 50)["nll"]
+
+    assert nll(0, exact=False) == nll(0, exact=False) != nll(1, exact=False)
+    assert nll(0, exact=True) == nll(1, exact=True)
+
+
+def test_images_are_drawn_real_beside_sampled() -> None:
+    data = Digits()
+    model = CNF(64, hidden=(16,))
+    figures = draw(model, data)
+    assert set(figures) == {"samples"}
+    sheet = figures["samples"]
+    real, sampled = sheet.axes
+    assert "real" in real.get_title()
+    assert "sampled" in sampled.get_title()
+    first = image_of(sheet, 0)[1:9, 1:9]
+    np.testing.assert_allclose(first, data.to_images(data.test[:1])[0].numpy(), atol=1e-6)
+    assert np.array_equal(image_of(sheet, 1), image_of(draw(model, data)["samples"], 1))
+    assert not np.array_equal(image_of(sheet, 1), image_of(draw(model, data, 1)["samples"], 1))
+
+
+def test_a_plane_shows_the_density_where_the_points_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With log p(x) = -|x - c|^2 the map's largest cell must hold c."""
+    data = Toy2D("moons", size=200)
+    model = CNF(2, hidden=(8,))
+    centre = torch.tensor([1.3, -0.7])
+    monkeypatch.setattr(
+        CNF, "log_prob", lambda self, x, integrator, exact: -(x - centre).square().sum(-1)
+    )
+    figure = draw(model, data)["density"]
+    ax = next(ax for ax in figure.axes if ax.images)
+    density = np.asarray(ax.images[0].get_array())
+    x0, x1, y0, y1 = ax.images[0].get_extent()
+    row, column = np.unravel_index(density.argmax(), density.shape)
+    width, height = (x1 - x0) / density.shape[1], (y1 - y0) / density.shape[0]
+    assert x0 + column * width <= centre[0] <= x0 + (column + 1) * width
+    assert y0 + row * height <= centre[1] <= y0 + (row + 1) * height
+    low, high = data.test.amin(0), data.test.amax(0)
+    assert x0 < low[0]
+    assert y0 < low[1]
+    assert x1 > high[0]
+    assert y1 > high[1]
+
+
+def test_a_table_of_two_columns_is_a_plane_with_their_names(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    for columns in (2, 3):
+        path = tmp_path / f"{columns}.csv"
+        np.savetxt(
+            path, rows[:, :columns], delimiter=",", header="u,v,w"[: 2 * columns - 1], comments=""
+        )
+    figures = draw(CNF(2, hidden=(8,)), Table(str(tmp_path / "2.csv")))
+    assert (figures["density"].axes[0].get_xlabel(), figures["density"].axes[0].get_ylabel()) == (
+        "u",
+        "v",
+    )
+    assert draw(CNF(3, hidden=(8,)), Table(str(tmp_path / "3.csv"))) == {}
+
+
+def test_figures_of_a_float64_model() -> None:
+    assert set(draw(CNF(2, hidden=(8,)).double(), Toy2D(size=20))) == {"density"}
+
+
+def test_a_flow_learns_the_scale_and_place_of_its_data() -> None:
+    """The best NLL of N((2, -1), 0.5^2 I) is its entropy, 1 + log(2 pi 0.25) = 1.45 nats."""
+    place = torch.tensor([2.0, -1.0])
+    model, task = CNF(2, hidden=(16,), trace="exact"), Density()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    coarse = Integrator(SolverSettings("rk4", num_steps=2))
+    losses = []
+    for i in range(40):
+        batch = place + 0.5 * torch.randn(100, 2, generator=generator(i))
+        optimizer.zero_grad()
+        loss = task.loss(model, batch, coarse)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] > 3
+    assert 1.2 < losses[-1] < 1.8
+    samples = model.inverse(torch.randn(500, 2, generator=generator()), coarse)
+    torch.testing.assert_close(samples.mean(0), place, rtol=0, atol=0.25)
+    torch.testing.assert_close(samples.std(0), torch.full((2,), 0.5), rtol=0.4, atol=0)
