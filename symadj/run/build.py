@@ -1,0 +1,167 @@
+"""Makes the object that a group's yaml describes: `_target_` and the constructor's arguments."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+
+from symadj.errors import InputError, suggest
+
+
+def build(
+    node: DictConfig | Mapping[str, Any],
+    key: str,
+    offered: Mapping[str, Any] | None = None,
+    **given: Any,
+) -> Any:
+    """Calls `node._target_` with the node's other entries, `given`, and what it takes of `offered`.
+
+    Names and simple types of the arguments are checked against the constructor's signature first,
+    so that a wrong setting is an `InputError` that names it; what else the constructor objects to
+    it says itself.
+
+    Args:
+        node: the group's configuration.
+        key: its name in the configuration, for messages ("solver").
+        offered: arguments that the target gets where it has one of that name which the node does
+            not set (a model's `dim`, from the data).
+        given: arguments that come from elsewhere.
+
+    Raises:
+        InputError: no such target, unknown or missing argument, wrong type.
+    """
+    plain: Any = node
+    if isinstance(node, DictConfig):
+        plain = OmegaConf.to_container(node, resolve=True)
+    if not isinstance(plain, Mapping) or not isinstance(plain.get("_target_"), str):
+        raise InputError(
+            f"{key} has no _target_ and so names nothing to make; choose an option of the group: "
+            f"{key}=NAME."
+        )
+    target = locate(plain["_target_"], key)
+    settings = {name: value for name, value in plain.items() if name != "_target_"}
+    given |= _accepted(target, {k: v for k, v in (offered or {}).items() if k not in settings})
+    checked = check_arguments(target, settings, key, given=given)
+    return target(**checked, **given)
+
+
+def locate(path: str, key: str) -> Callable[..., Any]:
+    """Imports what a dotted path names.
+
+    Raises:
+        InputError: nothing of this name, or nothing that can be called.
+    """
+    module_name, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{key}._target_={path}: cannot be imported ({error}).") from error
+    if not callable(found):
+        raise InputError(f"{key}._target_={path}: is no class or function.")
+    return found
+
+
+def check_arguments(
+    target: Callable[..., Any],
+    settings: Mapping[str, Any],
+    key: str,
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The settings as the target takes them: lists as tuples where it wants tuples.
+
+    Raises:
+        InputError: as `build`.
+    """
+    parameters = inspect.signature(target).parameters
+    hints = _hints(target)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    checked = {}
+    for name, value in settings.items():
+        if name not in parameters and not open_ended:
+            allowed = [p for p in parameters if p not in given]
+            raise InputError(f"unknown setting {key}.{name}.{suggest(name, allowed)}")
+        hint = hints.get(name, Any)
+        if not _conforms(value, hint):
+            raise InputError(f"{key}.{name}={value!r}; it must be {_describe(hint)}.")
+        checked[name] = _as_tuple(value, hint)
+    for name, parameter in parameters.items():
+        needed = parameter.default is parameter.empty and parameter.kind in (
+            parameter.POSITIONAL_OR_KEYWORD,
+            parameter.KEYWORD_ONLY,
+        )
+        if needed and name not in checked and name not in given:
+            raise InputError(f"{key}.{name} must be given and is not: {key}.{name}=VALUE.")
+    return checked
+
+
+def _accepted(target: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `offered` the target has arguments for."""
+    parameters = inspect.signature(target).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return dict(offered)
+    return {name: value for name, value in offered.items() if name in parameters}
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError):
+        # Annotations that only a type checker can read: the constructor checks for itself.
+        return {}
+
+
+def _union(hint: Any) -> bool:
+    return get_origin(hint) in (Union, types.UnionType)
+
+
+def _conforms(value: Any, hint: Any) -> bool:
+    """Whether a value from a yaml fits a type; True where the type is none that yaml knows."""
+    if _union(hint):
+        return any(_conforms(value, option) for option in get_args(hint))
+    origin = get_origin(hint)
+    if origin is Literal:
+        return value in get_args(hint)
+    if hint is None or hint is type(None):
+        return value is None
+    if hint is bool or hint is str:
+        return isinstance(value, hint)
+    if hint is int or hint is float:
+        number = int if hint is int else (int, float)
+        return isinstance(value, number) and not isinstance(value, bool)
+    if origin in (tuple, list, Sequence) or hint in (tuple, list):
+        elements = [a for a in get_args(hint) if a is not Ellipsis]
+        return isinstance(value, (list, tuple)) and all(
+            _conforms(v, elements[min(i, len(elements) - 1)]) if elements else True
+            for i, v in enumerate(value)
+        )
+    if origin in (dict, Mapping) or hint is dict:
+        return isinstance(value, Mapping)
+    return True
+
+
+def _as_tuple(value: Any, hint: Any) -> Any:
+    options = get_args(hint) if _union(hint) else (hint,)
+    wanted = any(get_origin(option) is tuple or option is tuple for option in options)
+    return tuple(value) if wanted and isinstance(value, list) else value
+
+
+def _describe(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    if _union(hint):
+        return " or ".join(_describe(option) for option in get_args(hint))
+    if hint is None or hint is type(None):
+        return "null"
+    origin = get_origin(hint)
+    if origin is Literal:
+        return " or ".join(repr(a) for a in get_args(hint))
+    if origin in (tuple, list, Sequence):
+        inner = [a for a in get_args(hint) if a is not Ellipsis]
+        return f"a list, each entry {_describe(inner[0])}" if inner else "a list"
+    if origin in (dict, Mapping):
+        return "a mapping"
+    return names.get(hint, getattr(hint, "__name__", str(hint)))

@@ -1,0 +1,119 @@
+"""Where the configurations lie, and how one is composed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import symadj
+from symadj.errors import InputError, suggest
+from symadj.run.settings import RunSettings
+
+
+def config_dir() -> Path:
+    """The directory of the configurations: the installed package's own, else the checkout's.
+
+    Raises:
+        InputError: neither is there (a broken installation).
+    """
+    package = Path(symadj.__file__).resolve().parent
+    for path in (package / "configs", package.parent / "configs"):
+        if (path / "train.yaml").is_file():
+            return path
+    raise InputError(
+        f"symadj's configurations are neither in {package / 'configs'} nor in "
+        f"{package.parent / 'configs'}; install symadj again."
+    )
+
+
+def group_options(extra: Path | None = None) -> dict[str, list[str]]:
+    """The names in each configuration group, the groups and names in alphabetical order.
+
+    Args:
+        extra: a further directory of configurations, as `--config-dir` gives it.
+    """
+    found: dict[str, set[str]] = {}
+    for root in filter(None, (config_dir(), extra)):
+        for path in root.glob("*/*.yaml"):
+            # A leading underscore marks what the options of a group share.
+            if not path.stem.startswith("_"):
+                found.setdefault(path.parent.name, set()).add(path.stem)
+    return {group: sorted(found[group]) for group in sorted(found)}
+
+
+def description(group: str, option: str) -> str:
+    """The first comment of a group's file, `# @package` apart: one line on what the option is."""
+    path = config_dir() / group / f"{option}.yaml"
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and "@package" not in line:
+            return line.lstrip("# ")
+    return ""
+
+
+def option_settings(group: str, option: str) -> set[str]:
+    """The settings that a group's file names itself."""
+    path = config_dir() / group / f"{option}.yaml"
+    loaded = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
+    return {str(name) for name in loaded} if isinstance(loaded, DictConfig) else set()
+
+
+def compose(
+    config_name: str, overrides: Sequence[str] = (), extra: Path | None = None
+) -> DictConfig:
+    """Composes a configuration as `symadj-train` would, without running anything.
+
+    Args:
+        config_name: "train", ... : a file of `config_dir()`.
+        overrides: Hydra overrides, such as "solver=tsit5" and "train.steps=10".
+        extra: a further directory of configurations, searched first.
+
+    Raises:
+        hydra.errors.HydraException, omegaconf.errors.OmegaConfBaseException: bad overrides.
+    """
+    ConfigStore.instance().store(name="run_settings", node=RunSettings)
+    search = [f"hydra.searchpath=['file://{extra.resolve()}']"] if extra else []
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return hydra.compose(config_name, overrides=[*overrides, *search])
+
+
+def resolved(config: DictConfig) -> DictConfig:
+    """A copy with all interpolations replaced by their values.
+
+    Raises:
+        InputError: a setting that must be given is not.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise InputError(
+            f"{missing[0]} must be given and is not: {missing[0]}=VALUE."
+            + (f" So must {', '.join(missing[1:])}." if missing[1:] else "")
+        )
+    copy = config.copy()
+    OmegaConf.resolve(copy)
+    return copy
+
+
+def run_settings(config: DictConfig) -> RunSettings:
+    """A resolved configuration as the typed object, its ranges checked.
+
+    Raises:
+        InputError: an unknown setting, a wrong type, or a value out of its range.
+    """
+    known = {field.name for field in dataclasses.fields(RunSettings)}
+    if unknown := sorted(str(name) for name in config if name not in known):
+        raise InputError(f"unknown setting {unknown[0]}.{suggest(unknown[0], known)}")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(RunSettings), config)
+        settings = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"the configuration cannot be used: {reason}") from error
+    assert isinstance(settings, RunSettings)
+    settings.check()
+    return settings

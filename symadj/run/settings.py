@@ -1,0 +1,97 @@
+"""The settings of a run that belong to no plug-in: typed, with their ranges.
+
+Hydra merges every configuration onto these dataclasses, so that a misspelt name or a wrong type is
+refused while the configuration is composed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from symadj.errors import InputError, suggest
+from symadj.run.measure import MeasureSettings
+
+DTYPES = ("float32", "float64")
+
+
+@dataclass
+class TrainSettings:
+    """The training loop.
+
+    Attributes:
+        steps: training iterations.
+        batch_size: samples per iteration.
+        eval_every: iterations from one validation to the next.
+        eval_batch_size: samples per solve in validation and test.
+        max_seconds: wall-clock bound on training; null: none.
+        patience: validations without improvement after which training stops; null: never.
+        clip: largest norm of the gradient over all parameters; null: not clipped.
+        test: whether the best weights are tested in the end, with the exact trace.
+        figures: whether plots are drawn in the end.
+    """
+
+    steps: int = 1000
+    batch_size: int = 200
+    eval_every: int = 100
+    eval_batch_size: int = 1000
+    max_seconds: float | None = None
+    patience: int | None = None
+    clip: float | None = None
+    test: bool = True
+    figures: bool = True
+
+    def check(self) -> None:
+        """Raises `InputError` for a number out of its range."""
+        for name in ("steps", "batch_size", "eval_every", "eval_batch_size", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"train.{name}={value}; it must be at least 1.")
+        for name in ("max_seconds", "clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"train.{name}={value}; it must be above 0, or null for none.")
+
+
+@dataclass
+class RunSettings:
+    """The configuration of `symadj-train` as a whole; the groups are typed by their constructors.
+
+    Attributes:
+        seed: of every random number in the run, the data's split included.
+        name: of the run directory; null: made of time, overrides and seed.
+        out: where run directories are made.
+        device: auto (cuda where there is one), cpu, cuda, cuda:1, ...
+        dtype: of data and parameters: float32 or float64.
+        threads: of torch on the CPU; null: torch's own choice.
+        resume: a run directory whose cut-off training is to be continued.
+    """
+
+    seed: int = 0
+    name: str | None = None
+    out: str = "results/runs"
+    device: str = "auto"
+    dtype: str = "float32"
+    threads: int | None = None
+    resume: str | None = None
+    train: TrainSettings = field(default_factory=TrainSettings)
+    measure: MeasureSettings = field(default_factory=MeasureSettings)
+    data: Any = MISSING
+    model: Any = MISSING
+    task: Any = MISSING
+    solver: Any = MISSING
+    grad: Any = MISSING
+    optim: Any = MISSING
+
+    def check(self) -> None:
+        """Raises `InputError` for a value out of its range, in any of the typed sections."""
+        if self.dtype not in DTYPES:
+            raise InputError(f"unknown dtype={self.dtype!r}.{suggest(self.dtype, DTYPES)}")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"threads={self.threads}; it must be at least 1, or null.")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed={self.seed}; it must be at least 0 and below 2^63.")
+        self.train.check()
+        self.measure.check()

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pytest
+from omegaconf import OmegaConf
+
+from symadj.errors import InputError
+from symadj.run.build import build
+
+
+class Thing:
+    def __init__(
+        self,
+        dim: int,
+        rate: float = 1.0,
+        sizes: tuple[int, ...] = (1,),
+        names: Sequence[str] = (),
+        kind: Literal["a", "b"] = "a",
+        limit: int | None = None,
+        flag: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.values = (dim, rate, sizes, names, kind, limit, flag, options)
+
+
+def make(**settings) -> Thing:
+    node = OmegaConf.create({"_target_": f"{__name__}.Thing", **settings})
+    return build(node, "thing", dim=3)
+
+
+def test_settings_and_given_arguments_reach_the_constructor() -> None:
+    thing = make(rate=2, sizes=[4, 5], names=["x"], kind="b", limit=7, flag=True, options={"k": 1})
+    assert thing.values == (3, 2, (4, 5), ["x"], "b", 7, True, {"k": 1})
+    assert make(limit=None).values[5] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rat": 1.0}, r"unknown setting thing\.rat\..*'rate'"),
+        ({"rate": "fast"}, r"thing\.rate='fast'; it must be a number"),
+        ({"rate": True}, r"thing\.rate=True"),
+        ({"limit": 1.5}, r"thing\.limit=1\.5; it must be a whole number or null"),
+        ({"flag": 1}, r"thing\.flag=1; it must be true or false"),
+        ({"sizes": [1, "x"]}, r"thing\.sizes=.*list, each entry a whole number"),
+        ({"sizes": 3}, r"thing\.sizes=3"),
+        ({"names": "abc"}, r"thing\.names='abc'"),
+        ({"kind": "c"}, r"thing\.kind='c'; it must be 'a' or 'b'"),
+        ({"options": 3}, r"thing\.options=3"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make(**settings)
+
+
+def test_a_missing_argument_is_named() -> None:
+    with pytest.raises(InputError, match=r"thing\.dim must be given"):
+        build({"_target_": f"{__name__}.Thing"}, "thing")
+
+
+@pytest.mark.parametrize("target", ["no.such.module.X", "symadj.errors.Nothing", "os.sep", "X"])
+def test_a_target_that_is_nothing_is_named(target: str) -> None:
+    with pytest.raises(InputError, match=r"thing\._target_="):
+        build({"_target_": target}, "thing")
+
+
+@pytest.mark.parametrize("node", [{}, {"dim": 1}, None, {"_target_": 3}])
+def test_a_group_without_a_target_is_refused(node: Any) -> None:
+    with pytest.raises(InputError, match="thing has no _target_"):
+        build(node, "thing")
