@@ -1,0 +1,349 @@
+"""The training loop: iterations, validations, checkpoints, and going on where one ended."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from symadj.ode.stats import SolveStats
+from symadj.run.checkpoint import save_checkpoint
+from symadj.run.failure import NonFiniteLoss
+from symadj.run.files import CHECKPOINT
+from symadj.run.history import History, Row
+from symadj.run.interrupt import InterruptGuard
+from symadj.run.log import logger
+from symadj.run.measure import Stopwatch, measure_memory
+from symadj.run.meter import Meter
+from symadj.run.parts import Parts
+from symadj.run.progress import Progress
+from symadj.run.seed import own_randomness, random_state, restore_random_state
+from symadj.run.settings import RunSettings
+
+
+@dataclass
+class Best:
+    """The weights with the lowest validation metric so far."""
+
+    iteration: int
+    metric: float
+    model: dict[str, Tensor]
+
+
+@dataclass
+class Counters:
+    """How far a training is, and what its iterations have cost so far.
+
+    Attributes:
+        iteration: iterations done.
+        wall: seconds spent, validations included, interruptions not.
+        loss: of the last iteration.
+        stale: validations since the best one.
+        validated: iteration of the last validation.
+        stats: counts of all solves of all iterations.
+    """
+
+    iteration: int = 0
+    wall: float = 0.0
+    loss: float = math.nan
+    stale: int = 0
+    validated: int = 0
+    stats: SolveStats = field(default_factory=SolveStats)
+
+
+@dataclass
+class StepResult:
+    """What the forward and the backward pass of one iteration gave.
+
+    Attributes:
+        loss: of the batch.
+        stats: of all its solves, forward and backward.
+        forward, backward: seconds; NaN where metered.
+        memory: as in a run record, where metered.
+    """
+
+    loss: float
+    stats: SolveStats
+    forward: float
+    backward: float
+    memory: dict[str, Any] | None = None
+
+
+@dataclass
+class Timings:
+    """Seconds of every timed iteration, by part."""
+
+    iteration: list[float] = field(default_factory=list)
+    forward: list[float] = field(default_factory=list)
+    backward: list[float] = field(default_factory=list)
+    optimizer: list[float] = field(default_factory=list)
+
+    def add(self, forward: float, backward: float, optimizer: float) -> None:
+        """Adds one iteration."""
+        self.forward.append(forward)
+        self.backward.append(backward)
+        self.optimizer.append(optimizer)
+        self.iteration.append(forward + backward + optimizer)
+
+
+class Trainer:
+    """Trains the parts of a run and keeps its checkpoint.
+
+    An iteration is all or nothing: what the checkpoint of an interrupted run holds is the state
+    after the last whole iteration, random numbers included, so that a resumed run repeats the
+    losses of one that was never interrupted, bit for bit.
+
+    Args:
+        parts: what is trained.
+        settings: of the run.
+        directory: of the run.
+        guard: holds signals back while the state changes.
+
+    Attributes:
+        counters, timings, memory, best: what the training has done so far; `memory` is that of the
+            hungriest metered iteration.
+        resumable: whether `state()` is one that training can go on from.
+    """
+
+    def __init__(
+        self, parts: Parts, settings: RunSettings, directory: Path, guard: InterruptGuard
+    ) -> None:
+        self.parts = parts
+        self.settings = settings
+        self.path = directory / CHECKPOINT
+        self.guard = guard
+        self.counters = Counters()
+        self.timings = Timings()
+        self.memory: dict[str, Any] | None = None
+        self.meter = settings.measure.meter(parts.device)
+        self.best: Best | None = None
+        self.resumable = True
+        self._row: Row | None = None
+        self.batches = torch.Generator().manual_seed(settings.seed)
+        self._mark()
+
+    # The loop
+
+    def fit(self, history: History, progress: Progress) -> None:
+        """Trains until the steps, the time or the patience are used up.
+
+        Raises:
+            SolveError, NonFiniteLoss, MemoryError, Interrupted: the last checkpoint stays.
+        """
+        if self.counters.iteration == 0:
+            self.save()
+        elif self._due() and self.counters.validated < self.counters.iteration:
+            # The run was cut off between an iteration and its validation.
+            self.validate()
+        started = time.perf_counter() - self.counters.wall
+        try:
+            while not self.finished():
+                row = self._iterate()
+                self.counters.wall = row.wall = time.perf_counter() - started
+                if self._due() or self.finished():
+                    row.validation = self.validate()
+                    self.counters.wall = time.perf_counter() - started
+                self._write_row(history, progress)
+        finally:
+            # An iteration that counts has its row, even if what came after it was cut off.
+            self._write_row(history, progress)
+
+    def _write_row(self, history: History, progress: Progress) -> None:
+        if self._row is not None:
+            with self.guard.critical():
+                row, self._row = self._row, None
+                history.append(row)
+            progress.iteration(row)
+
+    def finished(self) -> bool:
+        """Whether the steps, the time or the patience are used up."""
+        train, counters = self.settings.train, self.counters
+        return (
+            counters.iteration >= train.steps
+            or (train.max_seconds is not None and counters.wall >= train.max_seconds)
+            or (train.patience is not None and counters.stale >= train.patience)
+        )
+
+    def _due(self) -> bool:
+        return self.counters.iteration % self.settings.train.eval_every == 0
+
+    def _iterate(self) -> Row:
+        """One step of the optimiser; the row's wall-clock is left to the caller."""
+        parts, measure = self.parts, self.settings.measure
+        parts.model.train()
+        batch = parts.data.sample_batch(self.settings.train.batch_size, self.batches)
+        batch = parts.place(batch)
+        lr = parts.optimizer.param_groups[0]["lr"]
+        number = self.counters.iteration + 1
+        parts.optimizer.zero_grad(set_to_none=True)
+        meter = self.meter if measure.meters(number) else None
+        watch = Stopwatch(parts.device)
+        step = self._gradient(batch, watch) if meter is None else self._metered(batch, meter)
+        if self.settings.train.clip is not None:
+            nn.utils.clip_grad_norm_(parts.model.parameters(), self.settings.train.clip)
+        with self.guard.critical():
+            watch.lap()
+            with meter or nullcontext():
+                parts.optimizer.step()
+            parts.scheduler.step()
+            optimizer = watch.lap()
+            if meter is not None:
+                self._remember(step, meter)
+            if measure.times(number):
+                self.timings.add(step.forward, step.backward, optimizer)
+            row = self._row = self._count(step, step.forward + step.backward + optimizer, lr)
+        return row
+
+    def _gradient(self, batch: Tensor, watch: Stopwatch) -> StepResult:
+        """Forward and backward pass, timed."""
+        loss = self.parts.task.loss(self.parts.model, batch, self.parts.integrator)
+        value = self._finite(float(loss.detach()))
+        forward = watch.lap()
+        loss.backward()
+        backward = watch.lap()
+        return StepResult(value, self.parts.integrator.take_stats(), forward, backward)
+
+    def _metered(self, batch: Tensor, meter: Meter) -> StepResult:
+        """Forward and backward pass, metered; its seconds count for nothing."""
+        parts = self.parts
+        step = StepResult(math.nan, SolveStats(), math.nan, math.nan)
+
+        def forward() -> Tensor:
+            loss = parts.task.loss(parts.model, batch, parts.integrator)
+            step.loss = self._finite(float(loss.detach()))
+            return loss
+
+        def stats() -> SolveStats:
+            step.stats = parts.integrator.take_stats()
+            return step.stats
+
+        step.memory = measure_memory(forward, None, meter, stats)
+        return step
+
+    def _remember(self, step: StepResult, meter: Meter) -> None:
+        """Keeps the memory of the hungriest metered iteration for the record."""
+        assert step.memory is not None
+        step.memory["optimizer_bytes"] = meter.peak_bytes
+        if self.memory is None or step.memory["peak_bytes"] > self.memory["peak_bytes"]:
+            self.memory = step.memory
+
+    def _finite(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(
+                f"the loss became {loss} in iteration {self.counters.iteration + 1}; a smaller "
+                "optim.lr, train.clip=1 or dtype=float64 may help."
+            )
+        return loss
+
+    def _count(self, step: StepResult, seconds: float, lr: float) -> Row:
+        self.counters.iteration += 1
+        self.counters.loss = step.loss
+        self.counters.stats = self.counters.stats + step.stats
+        self._mark()
+        return Row(
+            iteration=self.counters.iteration,
+            wall=self.counters.wall,
+            loss=step.loss,
+            seconds=seconds,
+            stats=step.stats,
+            lr=lr,
+            memory_bytes=None if step.memory is None else step.memory["peak_bytes"],
+        )
+
+    # Validation and test
+
+    def validate(self) -> float:
+        """The task's monitor on the validation split; keeps the best weights and a checkpoint."""
+        monitor = self.parts.task.monitor
+        metric = self.evaluate(self.parts.data.val, exact=False)[monitor]
+        if not math.isfinite(metric):
+            raise NonFiniteLoss(
+                f"the validation's {monitor} became {metric} after iteration "
+                f"{self.counters.iteration}; a smaller optim.lr or train.clip=1 may help."
+            )
+        with self.guard.critical():
+            self.counters.validated = self.counters.iteration
+            if self.best is None or metric < self.best.metric:
+                self.best = Best(self.counters.iteration, metric, self._weights())
+                self.counters.stale = 0
+            else:
+                self.counters.stale += 1
+            self.save()
+        logger.info("iteration %d: val %s %.6g", self.counters.iteration, monitor, metric)
+        return metric
+
+    def evaluate(self, x: Tensor, *, exact: bool) -> dict[str, float]:
+        """The task's metrics on one split, on noise of its own that is the same every time."""
+        parts = self.parts
+        parts.model.eval()
+        with own_randomness(self.settings.seed):
+            metrics = parts.task.evaluate(
+                parts.model,
+                parts.place(x),
+                parts.data,
+                parts.integrator,
+                exact=exact,
+                batch_size=self.settings.train.eval_batch_size,
+            )
+        parts.integrator.take_stats()
+        return {name: float(value) for name, value in metrics.items()}
+
+    def restore_best(self) -> None:
+        """Gives the model the weights of the best validation, where there was one.
+
+        What the model holds then is no state to train on from: `resumable` becomes False.
+        """
+        self.resumable = False
+        if self.best is not None:
+            self.parts.model.load_state_dict(self.best.model)
+
+    # State
+
+    def save(self) -> None:
+        """Writes the state after the last whole iteration to the checkpoint file."""
+        assert self.resumable
+        with self.guard.critical():
+            save_checkpoint(self.path, self.state())
+
+    def state(self) -> dict[str, Any]:
+        """The state after the last whole iteration."""
+        return {
+            "progress": asdict(self.counters),
+            "timings": asdict(self.timings),
+            "memory": self.memory,
+            "model": self._weights(),
+            "optimizer": self.parts.optimizer.state_dict(),
+            "scheduler": self.parts.scheduler.state_dict(),
+            "random": self._random,
+            "batches": self._batches,
+            "best": None if self.best is None else vars(self.best),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes back to a checkpoint's state."""
+        parts = self.parts
+        parts.model.load_state_dict(state["model"])
+        parts.optimizer.load_state_dict(state["optimizer"])
+        parts.scheduler.load_state_dict(state["scheduler"])
+        progress = dict(state["progress"])
+        self.counters = Counters(**{**progress, "stats": SolveStats(**progress["stats"])})
+        self.timings = Timings(**state["timings"])
+        self.memory = state["memory"]
+        self.best = None if state["best"] is None else Best(**state["best"])
+        self.batches.set_state(state["batches"])
+        restore_random_state(state["random"])
+        self._mark()
+
+    def _mark(self) -> None:
+        self._random = random_state()
+        self._batches = self.batches.get_state()
+
+    def _weights(self) -> dict[str, Tensor]:
+        state = self.parts.model.state_dict()
+        return {name: value.detach().cpu().clone() for name, value in state.items()}

@@ -1,0 +1,123 @@
+"""The objects of a run, made from its configuration."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from symadj.errors import InputError, SolveError
+from symadj.ode.integrator import Integrator
+from symadj.run.build import build
+from symadj.run.settings import RunSettings
+
+
+@dataclass
+class Parts:
+    """What a training needs.
+
+    Attributes:
+        data: the data set, with `train`, `val`, `test` and `sample_batch`; its
+            `model_arguments()`, where it has them, are what a model may need to know of it.
+        model: on the device, in the dtype of the run.
+        task: the objective, with `loss` and `evaluate`; its `bind(data, model, integrator)`, where
+            it has one, was called: it takes what it needs, and refuses what it cannot use.
+        integrator: solver and gradient method.
+        optimizer, scheduler: of all the model's parameters.
+        device: where the model is.
+        dtype: of data and parameters.
+    """
+
+    data: Any
+    model: nn.Module
+    task: Any
+    integrator: Integrator
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    device: torch.device
+    dtype: torch.dtype
+
+    def place(self, x: Tensor) -> Tensor:
+        """The tensor on the run's device, in its dtype."""
+        return x.to(device=self.device, dtype=self.dtype)
+
+    def parameter_count(self) -> int:
+        """The number of trained parameters."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+
+def build_parts(config: DictConfig, settings: RunSettings) -> Parts:
+    """Makes all objects of a run; nothing is trained yet.
+
+    Args:
+        config: the resolved configuration, for its groups.
+        settings: the same, typed.
+
+    Raises:
+        InputError: a setting that cannot be used.
+        IncompatibleError: a solver and a gradient method that exclude each other.
+    """
+    device = pick_device(settings.device)
+    dtype = getattr(torch, settings.dtype)
+    # The cheap ones first: a wrong pair is refused before a large data set is read.
+    integrator = Integrator(build(config.solver, "solver"), build(config.grad, "grad"))
+    check_pair(integrator)
+    optim = build(config.optim, "optim")
+    task = build(config.task, "task")
+    data = build(config.data, "data")
+    model = build(config.model, "model", offered=model_arguments(data))
+    model = model.to(device=device, dtype=dtype)
+    if hasattr(task, "bind"):
+        task.bind(data, model, integrator)
+    optimizer, scheduler = optim.build(model.parameters(), settings.train.steps)
+    return Parts(data, model, task, integrator, optimizer, scheduler, device, dtype)
+
+
+def model_arguments(data: Any) -> dict[str, Any]:
+    """What the data offer to a model's constructor: their dim, where they say no more."""
+    return data.model_arguments() if hasattr(data, "model_arguments") else {"dim": data.dim}
+
+
+def check_pair(integrator: Integrator) -> None:
+    """Raises `IncompatibleError` where the gradient method cannot follow the solver.
+
+    The smallest problem is solved and differentiated with the run's own methods: whatever a pair
+    refuses, it refuses here. An explicit grid fits no other interval and is left to the run.
+    """
+    if integrator.solver.grid is not None:
+        return
+    # Loose tolerances: what the run's own ones cost is not the question here.
+    probe = Integrator(replace(integrator.solver, rtol=1e-3, atol=1e-3), integrator.gradient)
+    x = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    t = torch.tensor([0.0, 1e-3], dtype=torch.float64)
+    # A tiny max_steps may end the probe; that says nothing about the pair.
+    with contextlib.suppress(SolveError):
+        probe.solve(lambda t, y: -y, x, t).ys[-1].sum().backward()
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of this name; "auto" is cuda where there is one, else cpu.
+
+    Raises:
+        InputError: no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"unknown device={name!r}; allowed: auto, cpu, cuda, cuda:N.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device={name}: this machine has {torch.cuda.device_count()} CUDA devices that torch "
+            "can use; take device=cpu or device=auto."
+        )
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device={name}: only cpu and cuda are supported.")
+    return device

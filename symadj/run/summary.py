@@ -1,0 +1,101 @@
+"""What a run says on standard output: a header before, a summary after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from symadj.ode.settings import SolverSettings
+from symadj.run.environment import device_name
+from symadj.run.parts import Parts
+from symadj.run.record import RunRecord
+from symadj.run.units import format_bytes
+
+
+def header(parts: Parts, directory: Path) -> str:
+    """Data, model, solver, gradient method, device and directory, a line each."""
+    data = parts.data
+    sizes = ", ".join(f"{len(getattr(data, s)):,} {s}" for s in ("train", "val", "test"))
+    name = type(parts.model).__name__
+    dtype = str(parts.dtype).removeprefix("torch.")
+    device = f"{parts.device} ({device_name(parts.device)}), {torch.get_num_threads()} threads"
+    return _lines(
+        [
+            ("data", f"{data.name}, {data.dim} dimensions: {sizes}"),
+            ("", data.note),
+            ("model", f"{name}, {parts.parameter_count():,} parameters, {dtype}"),
+            ("solver", solver_line(parts.integrator.solver)),
+            ("gradient", parts.integrator.gradient.name),
+            ("device", device),
+            ("run", str(directory)),
+        ]
+    )
+
+
+def solver_line(solver: SolverSettings) -> str:
+    """The solver with what decides its steps."""
+    if solver.adaptive:
+        return f"{solver.method}, adaptive, rtol {solver.rtol:g}, atol {solver.atol:g}"
+    if solver.num_steps is not None:
+        return f"{solver.method}, {solver.num_steps} fixed steps"
+    if solver.step_size is not None:
+        return f"{solver.method}, fixed steps of {solver.step_size:g}"
+    return f"{solver.method}, on a given grid"
+
+
+def summary(record: RunRecord, directory: Path) -> str:
+    """The outcome: metrics, costs, and where the files are."""
+    written = sorted(
+        str(path.relative_to(directory))
+        for path in directory.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    )
+    lines = [("status", record.status)]
+    if record.error is not None:
+        lines.append(("error", record.error["message"]))
+    lines += [(name, f"{value:.4f}{_unit(name)}") for name, value in record.metrics.items()]
+    lines += _costs(record)
+    lines += [("written", str(directory)), ("", ", ".join(written))]
+    return _lines(lines)
+
+
+def _costs(record: RunRecord) -> list[tuple[str, str]]:
+    lines = [("iterations", f"{record.iterations:,}")]
+    timed = record.seconds.get("iteration", {})
+    if timed.get("median") is not None:
+        text = (
+            f"{timed['median']:.4g} per iteration (median; quartiles {timed['q1']:.4g} to "
+            f"{timed['q3']:.4g}), {record.seconds['total']:.1f} in all"
+        )
+        lines.append(("seconds", text))
+    if record.memory is not None:
+        m = record.memory
+        text = (
+            f"peak {format_bytes(m['peak_bytes'])} in a training step ({m['meter']} meter): "
+            f"outputs {format_bytes(m['outputs_bytes'])}, checkpoints "
+            f"{format_bytes(m['checkpoints_bytes'])}, graph and work space "
+            f"{format_bytes(m['graph_bytes'])}"
+        )
+        lines.append(("memory", text))
+    if record.evaluations:
+        e = record.evaluations
+        text = (
+            f"{e['forward']:,} forward, {e['recomputed']:,} recomputed, "
+            f"{e['with_graph']:,} with graph, {e['vjps']:,} vector-Jacobian products"
+        )
+        lines.append(("evaluations", text))
+        steps = f"{record.steps['accepted']:,} accepted, {record.steps['rejected']:,} rejected"
+        lines.append(("steps", steps))
+    return lines
+
+
+def _unit(metric: str) -> str:
+    if metric.endswith("bits_per_dim"):
+        return " bits/dim"
+    return " nats" if metric.endswith("nll") else ""
+
+
+def _lines(pairs: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"  {name:<18} {text}".rstrip() for name, text in pairs if text)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from symadj.errors import InputError
+from symadj.run.optim import Adam
+
+
+def rates(settings: Adam, steps: int) -> list[float]:
+    optimizer, scheduler = settings.build([nn.Parameter(torch.zeros(1))], steps)
+    seen = []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def test_the_rate_is_constant_by_default() -> None:
+    assert rates(Adam(lr=0.5), 4) == [0.5] * 4
+
+
+def test_the_cosine_falls_from_lr_to_its_final_fraction() -> None:
+    seen = rates(Adam(lr=1.0, schedule="cosine", final=0.1), 101)
+    assert seen[0] == 1.0
+    assert seen == sorted(seen, reverse=True)
+    assert Adam(lr=1.0, schedule="cosine", final=0.1).factor(50, 100) == pytest.approx(0.55)
+    assert Adam(lr=1.0, schedule="cosine", final=0.1).factor(100, 100) == pytest.approx(0.1)
+
+
+def test_the_warm_up_rises_linearly() -> None:
+    assert rates(Adam(lr=1.0, warmup=3), 5) == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+
+
+def test_decoupled_decay_is_adamw() -> None:
+    optimizer, _ = Adam(decoupled=True, weight_decay=0.1).build([nn.Parameter(torch.zeros(1))], 1)
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert optimizer.param_groups[0]["weight_decay"] == 0.1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"betas": (0.9,)},
+        {"betas": (0.9, 1.0)},
+        {"weight_decay": -1.0},
+        {"final": 2.0},
+        {"warmup": -1},
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(wrong: dict) -> None:
+    with pytest.raises(InputError, match=f"optim.{next(iter(wrong))}"):
+        Adam(**wrong)
