@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -44,11 +45,11 @@ METHOD_STYLE: dict[str, Style] = {
     "symplectic": Style("#C03A00", "o", "", (0, None)),
     "torchdiffeq": Style("#882255", "P", "||", (0, (7, 2))),
     "torchdiffeq adjoint": Style("#CC79A7", "X", "--", (0, (2, 2))),
-    "diffrax": Style("#1A1A1A", "*", "++", (0, (6, 1.5, 1, 1.5))),
+    "diffrax": Style("#1A1A1A", "h", "++", (0, (6, 1.5, 1, 1.5))),
 }
 
 _OTHERS = (
-    Style("#8C8C8C", "h", "oo", (0, (4, 2, 1, 2, 1, 2))),
+    Style("#8C8C8C", "*", "oo", (0, (4, 2, 1, 2, 1, 2))),
     Style("#999933", "<", "//", (0, (8, 3))),
     Style("#44AA99", ">", "\\\\", (0, (3, 3))),
     Style("#7A5C3A", "p", "xx", (0, (1, 2))),
@@ -64,6 +65,19 @@ def style_of(name: str) -> Style:
     if key in METHOD_STYLE:
         return METHOD_STYLE[key]
     return _OTHERS[zlib.crc32(key.encode()) % len(_OTHERS)]
+
+
+def styles_of(names: Iterable[str]) -> dict[str, Style]:
+    """A style for each of the names that share a figure, distinct as far as there are styles.
+
+    Known methods keep their own; the others, in sorted order, take what is left over.
+    """
+    names = set(names)
+    chosen = {name: style_of(name) for name in names if style_of(name) in METHOD_STYLE.values()}
+    free = [s for s in (*_OTHERS, *METHOD_STYLE.values()) if s not in chosen.values()]
+    for i, name in enumerate(sorted(names - chosen.keys())):
+        chosen[name] = free[i % len(free)] if free else style_of(name)
+    return chosen
 
 
 def new_figure(width: float, height: float) -> Figure:

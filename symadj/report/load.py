@@ -1,0 +1,170 @@
+"""Runs on disk -> DataFrame. Only JSON and CSV are read; nothing of a run is ever instantiated."""
+
+from __future__ import annotations
+
+import glob
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from symadj.errors import InputError
+from symadj.report.flatten import Row, flatten, share_data_names
+from symadj.report.frames import column, numbers, where
+from symadj.run.files import CONFIG, HISTORY, RECORD
+from symadj.run.history import read_history
+from symadj.run.record import RunRecord
+
+# A record is some kilobytes; whatever is larger by far is something else.
+_LARGEST = 32 * 2**20
+
+
+class SkippedFileWarning(UserWarning):
+    """A file that was met among runs and could not be read as a part of one."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was left out, and why."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"skipped {self.path}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was read, and what could not be.
+
+    Attributes:
+        frame: one row per record (`load_runs`) or per iteration (`load_histories`).
+        skipped: the files left out; each of them was warned of as well.
+    """
+
+    frame: pd.DataFrame
+    skipped: tuple[Skipped, ...]
+
+
+def load_runs(sources: Iterable[str | Path]) -> Loaded:
+    """Reads all records below the sources, whether their runs finished, failed or were cut off.
+
+    Args:
+        sources: run directories, directories of any depth that hold such, record files, or
+            patterns of any of these (`results/runs/*aca*`). A record met twice counts once.
+
+    Returns:
+        One row per record. The columns are the record's keys by dotted name: `status`, `grad`,
+        `config.solver.rtol`, `metrics.test/nll`, `seconds.iteration.median`, ...; `path` is the
+        record's file. Lists stand there as JSON text.
+
+    Raises:
+        InputError: a source that does not exist, or a pattern that nothing matches.
+    """
+    rows: list[Row] = []
+    skipped: list[Skipped] = []
+    for found in _distinct(_find(sources)):
+        if isinstance(found, Skipped):
+            skipped.append(found)
+            continue
+        try:
+            rows.append(_read(found))
+        except (InputError, OSError, ValueError, OverflowError, RecursionError) as error:
+            skipped.append(Skipped(found, str(error) or type(error).__name__))
+    share_data_names(rows)
+    return _loaded(pd.DataFrame(rows), skipped)
+
+
+def load_histories(runs: pd.DataFrame) -> Loaded:
+    """Reads the history.csv beside each record that has one.
+
+    Args:
+        runs: as `load_runs` gives it.
+
+    Returns:
+        One row per training iteration of every run: the columns of history.csv as numbers, and
+        `path`, which is that of the run's record.
+    """
+    parts: list[pd.DataFrame] = []
+    skipped: list[Skipped] = []
+    for path in map(str, column(runs, "path")):
+        history = Path(path).with_name(HISTORY)
+        if Path(path).name != RECORD or not history.is_file():
+            continue
+        try:
+            parts.append(_numbers(read_history(history)).assign(path=path))
+        except KeyError as error:
+            skipped.append(Skipped(history, f"no history: column {error} is missing"))
+        except InputError as error:
+            skipped.append(Skipped(history, str(error)))
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"path": []})
+    return _loaded(frame, skipped)
+
+
+def _loaded(frame: pd.DataFrame, skipped: list[Skipped]) -> Loaded:
+    for item in skipped:
+        warnings.warn(str(item), SkippedFileWarning, stacklevel=3)
+    return Loaded(frame, tuple(skipped))
+
+
+def _read(path: Path) -> Row:
+    if not path.is_file():
+        raise InputError("not a regular file.")
+    if path.stat().st_size > _LARGEST:
+        raise InputError(f"too large for a run record ({path.stat().st_size:,} bytes).")
+    record = RunRecord.from_json(path.read_text(encoding="utf-8"))
+    return {"path": str(path), **flatten(record)}
+
+
+def _numbers(history: pd.DataFrame) -> pd.DataFrame:
+    table = pd.DataFrame({str(name): numbers(column(history, name)) for name in history})
+    return where(table, table["iteration"].notna() & table["wall"].notna())
+
+
+def _find(sources: Iterable[str | Path]) -> Iterator[Path | Skipped]:
+    for source in sources:
+        for path in _matches(source):
+            if path.is_dir():
+                yield from _below(path)
+            else:
+                yield path
+
+
+def _matches(source: str | Path) -> list[Path]:
+    if os.path.lexists(source):
+        return [Path(source)]
+    text = os.path.expanduser(str(source))
+    found = sorted(glob.glob(text, recursive=True))
+    if not found:
+        what = "nothing matches" if glob.has_magic(text) else "there is no file or directory"
+        raise InputError(f"{what} {text!r}; give run directories, record files or patterns.")
+    return [Path(path) for path in found]
+
+
+def _below(directory: Path) -> Iterator[Path | Skipped]:
+    problems: list[Skipped] = []
+
+    def note(error: OSError) -> None:
+        problems.append(Skipped(Path(error.filename), f"cannot be read ({error.strerror})"))
+
+    for folder, subfolders, files in os.walk(directory, onerror=note):
+        subfolders.sort()
+        if RECORD in files:
+            yield Path(folder, RECORD)
+        elif CONFIG in files and HISTORY in files:
+            yield Skipped(Path(folder), f"a run directory without its {RECORD}")
+    yield from problems
+
+
+def _distinct(found: Iterable[Path | Skipped]) -> Iterator[Path | Skipped]:
+    seen: set[Path] = set()
+    for item in found:
+        path = item.path if isinstance(item, Skipped) else item
+        real = Path(os.path.realpath(path))
+        if real not in seen:
+            seen.add(real)
+            yield item
