@@ -17,10 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 
 import symadj
 from symadj.cli import overrides as given
-from symadj.cli.explain import COMPOSITION_ERRORS, explain
+from symadj.cli.explain import COMPOSITION_ERRORS, explain, wrong_choice
 from symadj.cli.help import help_text
 from symadj.errors import InputError, SymadjError
-from symadj.run.configs import compose, resolved
+from symadj.run.configs import compose, group_options, resolved
 from symadj.run.interrupt import Interrupted
 from symadj.run.log import say
 from symadj.run.sweep import Job, run_sweep, sweep_table
@@ -51,6 +51,8 @@ class App:
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Runs the command line and returns the exit status."""
         arguments = self._parser().parse_intermixed_args(argv)
+        if arguments.cfg and "job" in arguments.overrides:  # Hydra's users type `--cfg job`
+            arguments.overrides.remove("job")
         try:
             return self._dispatch(arguments)
         except Interrupted as stop:
@@ -67,8 +69,7 @@ class App:
         parser.add_argument("overrides", nargs="*", metavar="NAME=VALUE")
         parser.add_argument("-h", "--help", action="store_true")
         parser.add_argument("-m", "--multirun", action="store_true")
-        # Hydra's users type `--cfg job`.
-        parser.add_argument("--cfg", nargs="?", const="job", choices=["job"])
+        parser.add_argument("--cfg", action="store_true")
         parser.add_argument("--config-dir", type=Path)
         parser.add_argument("--version", action="version", version=f"symadj {symadj.__version__}")
         return parser
@@ -96,6 +97,10 @@ class App:
         Raises:
             InputError: overrides that cannot be composed, explained.
         """
+        groups = group_options(extra)
+        for override in given.parse(overrides):
+            if problem := wrong_choice(override, groups):
+                raise InputError(problem)
         try:
             return resolved(self.prepare(compose(self.config_name, overrides, extra), overrides))
         except COMPOSITION_ERRORS as error:

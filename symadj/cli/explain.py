@@ -34,9 +34,6 @@ def explain(
         return unreadable(error.override or "")
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     groups = group_options(extra)
-    for override in parsed:
-        if problem := _wrong_choice(override, groups):
-            return problem
     chosen = [o.input_line or "" for o in parsed if o.key_or_group in groups]
     try:
         base = compose(config_name, chosen, extra)
@@ -50,16 +47,11 @@ def explain(
     return _short(error)
 
 
-def unreadable(override: str) -> str:
-    """The message for an override that does not follow Hydra's grammar."""
-    key, _, value = override.partition("=")
-    hint = (
-        f" Values with spaces, '=' or brackets need quotes: '{key}=\"{value}\"'." if value else ""
-    )
-    return f"cannot read the override {override!r}; write name=value.{hint}"
+def wrong_choice(override: Override, groups: dict[str, list[str]]) -> str | None:
+    """What is wrong with the option that an override chooses of a group; None where nothing is.
 
-
-def _wrong_choice(override: Override, groups: dict[str, list[str]]) -> str | None:
+    Hydra itself would merge several options of a group into one configuration without a word.
+    """
     group = override.key_or_group
     if group not in groups or override.is_delete():
         return None
@@ -70,6 +62,15 @@ def _wrong_choice(override: Override, groups: dict[str, list[str]]) -> str | Non
         choices = suggest("", groups[group])
         return f"{group}={override.get_value_string()}: one name is needed.{choices}"
     return None
+
+
+def unreadable(override: str) -> str:
+    """The message for an override that does not follow Hydra's grammar."""
+    key, _, value = override.partition("=")
+    hint = (
+        f" Values with spaces, '=' or brackets need quotes: '{key}=\"{value}\"'." if value else ""
+    )
+    return f"cannot read the override {override!r}; write name=value.{hint}"
 
 
 def _wrong_setting(

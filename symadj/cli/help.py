@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +31,16 @@ def help_text(
     parts = [f"usage: {usage}", purpose]
     groups = group_options(extra)
     width = max(len(group) for group in groups)
-    lines = [f"  {group:<{width}}  {', '.join(options)}" for group, options in groups.items()]
+    lines = [
+        textwrap.fill(
+            ", ".join(options),
+            width=100,
+            initial_indent=f"  {group:<{width}}  ",
+            subsequent_indent=" " * (width + 4),
+            break_on_hyphens=False,
+        )
+        for group, options in groups.items()
+    ]
     parts.append("Groups (choose an option of each by GROUP=OPTION):\n" + "\n".join(lines))
     experiments = [
         (f"experiment={name}", text)
@@ -47,4 +57,12 @@ def help_text(
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:
     width = max(len(left) for left, _ in rows)
-    return "\n".join(f"  {left:<{width}}  {right}" for left, right in rows)
+    return "\n".join(
+        textwrap.fill(
+            right,
+            width=100,
+            initial_indent=f"  {left:<{width}}  ",
+            subsequent_indent=" " * (width + 4),
+        )
+        for left, right in rows
+    )

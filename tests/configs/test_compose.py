@@ -1,0 +1,91 @@
+"""Every yaml of every group composes, and what it describes can be made."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from symadj.grad import GRADIENTS
+from symadj.ode.integrator import Integrator
+from symadj.ode.settings import SolverSettings
+from symadj.run.build import build, locate
+from symadj.run.configs import compose, config_dir, description, group_options, resolved
+from symadj.run.configs import run_settings as typed
+from symadj.solvers import SOLVERS
+
+OPTIONS = [(group, option) for group, names in group_options().items() for option in names]
+FIXED_STEPS = ("euler", "midpoint", "rk4", "rk38")
+RUN_GROUPS = ("data", "model", "task", "solver", "grad", "optim", "measure", "experiment")
+
+
+def composed(group: str, option: str) -> DictConfig:
+    config = compose("train", [f"{group}={option}"])
+    for key in OmegaConf.missing_keys(config):
+        OmegaConf.update(config, key, "given-by-the-user")
+    if option in FIXED_STEPS:
+        config.solver.num_steps = 4
+    return resolved(config)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_fits_its_constructor(group: str, option: str) -> None:
+    if group not in RUN_GROUPS:
+        pytest.skip("a group of another command")
+    config = composed(group, option)
+    typed(config)
+    for name in ("data", "model", "task", "solver", "grad", "optim"):
+        node = config[name]
+        allowed = inspect.signature(locate(node._target_, name)).parameters
+        assert {str(key) for key in node} - {"_target_"} <= set(allowed)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_says_what_it_is(group: str, option: str) -> None:
+    text = description(group, option)
+    assert 3 < len(text) < 120
+
+
+@pytest.mark.parametrize("option", group_options()["solver"])
+def test_every_solver_config_makes_its_solver(option: str) -> None:
+    settings = build(composed("solver", option).solver, "solver")
+    assert isinstance(settings, SolverSettings)
+    assert settings.method == option
+    fields = {field.name for field in dataclasses.fields(SolverSettings)} - {"norm"}
+    assert {str(key) for key in composed("solver", option).solver} == fields | {"_target_"}
+
+
+def test_there_is_a_config_for_every_solver_and_every_gradient_method() -> None:
+    assert group_options()["solver"] == sorted(SOLVERS)
+    assert group_options()["grad"] == sorted(GRADIENTS)
+
+
+@pytest.mark.parametrize("option", group_options()["grad"])
+def test_every_gradient_config_makes_its_method(option: str) -> None:
+    gradient = build(composed("grad", option).grad, "grad")
+    assert gradient.name == option
+    assert Integrator(SolverSettings(), gradient).gradient is gradient
+
+
+def test_the_defaults_are_those_that_the_documentation_names() -> None:
+    config = resolved(compose("train"))
+    assert config.solver.method == "dopri5"
+    assert config.grad._target_.endswith("Symplectic")
+    assert config.data._target_.endswith("Digits")
+    assert config.model._target_.endswith("CNF")
+    assert config.task._target_.endswith("Density")
+    assert config.train.max_seconds <= 180
+
+
+def test_an_experiment_says_only_what_differs() -> None:
+    plain = OmegaConf.to_container(compose("train"))
+    for name in group_options()["experiment"]:
+        assert OmegaConf.to_container(compose("train", [f"experiment={name}"])) != plain
+        text = (config_dir() / "experiment" / f"{name}.yaml").read_text()
+        assert text.startswith("# @package _global_\n")
+
+
+def test_an_override_beats_an_experiment() -> None:
+    assert compose("train", ["experiment=quick", "train.steps=2"]).train.steps == 2
