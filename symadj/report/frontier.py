@@ -27,7 +27,9 @@ Points = dict[str, "Point"]
 _PLACES = (
     *((6, 0), (-6, 0), (0, 6), (0, -6), (5, 5), (5, -5), (-5, 5), (-5, -5)),
     *((5, 13), (5, -13), (-5, 13), (-5, -13), (0, 14), (0, -14)),
+    *((x, y) for y in (22, -22, 31, -31) for x in (5, -5, 0)),
 )
+_NEAR = 9  # points; a label farther away is joined to its marker by a line
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _place_labels(figure: Figure, drawn: Sequence[tuple[Axes, Points]]) -> None:
         for name, point in points.items():
             _, *whiskers = taken[name]
             others = [box for other, boxes in taken.items() if other != name for box in boxes]
-            labels.append(_label(ax, name, point, [*whiskers, *others, *labels]))
+            labels.append(_label(ax, name, point, [*whiskers, *others], labels))
 
 
 def _occupied(ax: Axes, p: Point) -> list[Bbox]:
@@ -152,7 +154,9 @@ def _occupied(ax: Axes, p: Point) -> list[Bbox]:
     return [marker, *(Bbox([a, b]).padded(2) for a, b in ((left, right), (low, high)))]
 
 
-def _label(ax: Axes, name: str, point: Point, taken: Sequence[Bbox]) -> Bbox:
+def _label(
+    ax: Axes, name: str, point: Point, marks: Sequence[Bbox], labels: Sequence[Bbox]
+) -> Bbox:
     """Writes a point's name where it is free, near and inside the axes."""
     text = ax.annotate(
         name,
@@ -168,11 +172,18 @@ def _label(ax: Axes, name: str, point: Point, taken: Sequence[Bbox]) -> Bbox:
 
     def cost(place: tuple[int, int]) -> float:
         box = _move(text, place)
-        overlap = sum(_share(box, other) for other in taken)
+        hidden = sum(_share(box, other) for other in marks)
+        # Two words on each other can be read neither one nor the other.
+        clash = sum(_share(box, other) for other in labels)
         # Far from its marker a label is read as another one's.
-        return 10 * overlap + 3 * (1 - _share(box, inside)) + 0.02 * math.hypot(*place)
+        return 100 * clash + 10 * hidden + 3 * (1 - _share(box, inside)) + 0.02 * math.hypot(*place)
 
-    return _move(text, min(_PLACES, key=cost))
+    place = min(_PLACES, key=cost)
+    if math.hypot(*place) > _NEAR:
+        line = {"arrowstyle": "-", "color": "0.5", "lw": 0.5, "shrinkA": 0, "shrinkB": 4}
+        xy = (point.x, point.y)
+        ax.annotate("", xy, place, textcoords="offset points", arrowprops=line)
+    return _move(text, place)
 
 
 def _move(text: Text, place: tuple[int, int]) -> Bbox:

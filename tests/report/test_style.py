@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from symadj.grad import GRADIENTS
+from symadj.report.style import METHOD_STYLE, style_of, styles_of
+
+# Machado, Oliveira and Fernandes (2009), severity 1: linear RGB as such a reader sees it.
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": np.array(
+        [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]
+    ),
+    "tritanopia": np.array(
+        [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]]
+    ),
+}
+
+
+def lab(color: str, vision: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* (D65) of a colour as seen by this vision."""
+    rgb = np.array(to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    x = to_xyz @ np.clip(vision @ linear, 0, 1) / np.array([0.9505, 1.0, 1.089])
+    f = np.where(x > 0.008856, np.cbrt(x), 7.787 * x + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_colours_stay_apart_for_every_reader(vision: str) -> None:
+    seen = {name: lab(style.color, VISION[vision]) for name, style in METHOD_STYLE.items()}
+    for a, b in combinations(seen, 2):
+        # A difference of 2 is just visible between neighbouring patches.
+        assert np.linalg.norm(seen[a] - seen[b]) > 15, (a, b)
+
+
+@pytest.mark.parametrize("feature", ["color", "marker", "hatch"])
+def test_methods_differ_in_each_feature(feature: str) -> None:
+    values = [getattr(style, feature) for style in METHOD_STYLE.values()]
+    assert len(set(values)) == len(values)
+
+
+def test_every_gradient_method_of_the_library_has_a_style() -> None:
+    assert set(GRADIENTS) <= set(METHOD_STYLE)
+
+
+def test_names_are_found_in_any_spelling_and_unknown_ones_keep_theirs() -> None:
+    assert style_of("Torchdiffeq_Adjoint") is METHOD_STYLE["torchdiffeq adjoint"]
+    assert style_of("mine") == style_of("mine")
+    assert style_of("mine") not in METHOD_STYLE.values()
+
+
+def test_unknown_names_in_one_figure_get_distinct_styles_and_known_ones_their_own() -> None:
+    names = ["symplectic", *(f"solver{i}" for i in range(9))]
+    styles = styles_of(names)
+    assert styles["symplectic"] is METHOD_STYLE["symplectic"]
+    assert len({style.color for style in styles.values()}) == len(names)
+
+
+def test_more_names_than_styles_still_have_one_each() -> None:
+    names = [f"method{i}" for i in range(40)]
+    assert set(styles_of(names)) == set(names)
