@@ -23,7 +23,7 @@ from symadj.errors import InputError, SymadjError
 from symadj.run.configs import compose, group_options, resolved
 from symadj.run.interrupt import Interrupted
 from symadj.run.log import say
-from symadj.run.sweep import Job, run_sweep, sweep_table
+from symadj.run.sweep import Job, Outcome, run_sweep
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -39,6 +39,7 @@ class App:
         settings: (override, what it does) pairs, for `--help`.
         prepare: (composed configuration, its overrides) -> the configuration to run.
         run: (configuration, its overrides) -> status of the record.
+        attempt: one job of a sweep; None: `run`, in this process.
     """
 
     name: str
@@ -47,6 +48,7 @@ class App:
     settings: Sequence[tuple[str, str]]
     prepare: Callable[[DictConfig, Sequence[str]], DictConfig]
     run: Callable[[DictConfig, Sequence[str]], str]
+    attempt: Callable[[Job], Outcome] | None = None
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Runs the command line and returns the exit status."""
@@ -109,9 +111,11 @@ class App:
     def _sweep(self, overrides: Sequence[str], extra: Path | None) -> int:
         # All jobs are composed before the first one runs: a typo costs no training.
         jobs = [Job(job, self.configuration(job, extra)) for job in given.expand(overrides)]
-        outcomes = run_sweep(jobs, self.run)
-        say(sweep_table(outcomes))
+        outcomes = run_sweep(jobs, self.attempt or self._run_here)
         return OK if all(outcome.status == "ok" for outcome in outcomes) else FAILED
+
+    def _run_here(self, job: Job) -> Outcome:
+        return Outcome(self.run(job.config, job.overrides))
 
     def _fail(self, message: str, status: int) -> int:
         print(f"{self.name}: {message}", file=sys.stderr, flush=True)

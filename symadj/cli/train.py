@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from symadj.cli.app import App
 from symadj.cli.overrides import keys
+from symadj.run.jobs import train_job
 from symadj.run.resume import resumed_config
 from symadj.run.train import train
 
@@ -31,6 +32,8 @@ SETTINGS = (
     ("device=cpu dtype=float64 threads=2", "where and how precisely"),
     ("name=NAME out=DIR", "name of the run directory and where it is made"),
     ("resume=RUN_DIR", "go on with a training that was cut off"),
+    ("isolate=true", "with -m: every job in a process of its own"),
+    ("fresh=true", "with -m: run again what is finished already, beside it"),
 )
 
 
@@ -54,6 +57,7 @@ APP = App(
     settings=SETTINGS,
     prepare=_prepare,
     run=_run,
+    attempt=train_job,
 )
 
 if __name__ == "__main__":

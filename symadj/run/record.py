@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class RunRecord:
 
     def to_json(self) -> str:
         """Strict JSON: an infinite or undefined number stands there as "inf", "-inf" or "nan"."""
-        return json.dumps(_strict(asdict(self)), indent=1, allow_nan=False) + "\n"
+        return json.dumps(strict(asdict(self)), indent=1, allow_nan=False) + "\n"
 
     @staticmethod
     def from_json(text: str) -> RunRecord:
@@ -144,11 +145,17 @@ def _number(name: str, value: Any) -> float:
         raise InputError(f"not a run record: metric {name} is {value!r}.") from error
 
 
-def _strict(value: Any) -> Any:
+def now() -> str:
+    """The time as a record writes it: ISO 8601 with time zone."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def strict(value: Any) -> Any:
+    """Plain values as strict JSON has them: infinite and undefined numbers as texts."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
-        return {str(key): _strict(item) for key, item in value.items()}
+        return {str(key): strict(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
+        return [strict(item) for item in value]
     return value

@@ -19,6 +19,8 @@ _MAY_DIFFER = (
     "out",
     "device",
     "threads",
+    "isolate",
+    "fresh",
     "measure",
     "train.steps",
     "train.max_seconds",

@@ -67,6 +67,8 @@ class RunSettings:
         dtype: of data and parameters: float32 or float64.
         threads: of torch on the CPU; null: torch's own choice.
         resume: a run directory whose cut-off training is to be continued.
+        isolate: in a sweep, whether every job has a process of its own.
+        fresh: in a sweep, whether jobs that are finished already are run again, beside those.
     """
 
     seed: int = 0
@@ -76,6 +78,8 @@ class RunSettings:
     dtype: str = "float32"
     threads: int | None = None
     resume: str | None = None
+    isolate: bool = False
+    fresh: bool = False
     train: TrainSettings = field(default_factory=TrainSettings)
     measure: MeasureSettings = field(default_factory=MeasureSettings)
     data: Any = MISSING

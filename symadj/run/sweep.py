@@ -27,53 +27,62 @@ class Outcome:
     """How a job ended.
 
     Attributes:
-        job: the job.
-        status: of its record.
+        status: of its record; "running" where another process is at it.
         message: of its failure; empty where there is none.
+        note: what else there is to say, such as where it was finished before.
     """
 
-    job: Job
     status: str
     message: str = ""
+    note: str = ""
 
 
-def run_sweep(
-    jobs: Sequence[Job], run: Callable[[DictConfig, Sequence[str]], str]
-) -> list[Outcome]:
+def run_sweep(jobs: Sequence[Job], attempt: Callable[[Job], Outcome]) -> list[Outcome]:
     """Runs all jobs; a failed one is reported at once and the next one starts.
 
     Args:
         jobs: what to run.
-        run: (configuration, overrides) -> status of the record.
+        attempt: runs one job; whatever it raises is that job's failure.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C ends the sweep with the job in hand.
+        KeyboardInterrupt: Ctrl-C ends the sweep with the job in hand; its table is printed.
     """
     outcomes: list[Outcome] = []
-    for number, job in enumerate(jobs, start=1):
-        say(f"[{number}/{len(jobs)}] {' '.join(job.overrides)}")
-        outcome = _attempt(job, run)
-        outcomes.append(outcome)
-        if outcome.status != "ok":
-            what = f": {outcome.message}" if outcome.message else ""
-            print(f"job {number} failed ({outcome.status}){what}", file=sys.stderr, flush=True)
-        _let_go()
+    try:
+        for number, job in enumerate(jobs, start=1):
+            say(f"[{number}/{len(jobs)}] {' '.join(job.overrides)}")
+            outcome = _caught(job, attempt)
+            outcomes.append(outcome)
+            if outcome.note:
+                say(f"  {outcome.note}")
+            if outcome.status != "ok":
+                what = f": {outcome.message}" if outcome.message else ""
+                line = f"job {number} of {len(jobs)} failed ({outcome.status}){what}"
+                print(line, file=sys.stderr, flush=True)
+            _let_go()
+    finally:
+        say(sweep_table(jobs, outcomes))
     return outcomes
 
 
-def sweep_table(outcomes: Sequence[Outcome]) -> str:
+def sweep_table(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> str:
     """One line for every job: its status and its overrides."""
     failed = sum(outcome.status != "ok" for outcome in outcomes)
-    lines = [f"sweep: {len(outcomes)} jobs, {failed} failed"]
-    lines += [f"  {o.status:<13} {' '.join(o.job.overrides)}" for o in outcomes]
+    lines = [f"sweep: {len(jobs)} jobs, {len(outcomes) - failed} ok, {failed} failed"]
+    for number, job in enumerate(jobs):
+        status, note = "not run", ""
+        if number < len(outcomes):
+            status, note = outcomes[number].status, outcomes[number].note
+        line = f"  {status:<13} {' '.join(job.overrides)}"
+        lines.append(f"{line}  ({note})" if note else line)
     return "\n".join(lines)
 
 
-def _attempt(job: Job, run: Callable[[DictConfig, Sequence[str]], str]) -> Outcome:
+def _caught(job: Job, attempt: Callable[[Job], Outcome]) -> Outcome:
     try:
-        return Outcome(job, run(job.config, job.overrides))
+        return attempt(job)
     except Exception as error:
-        return Outcome(job, status_of(error), f"{type(error).__name__}: {error}")
+        return Outcome(status_of(error), f"{type(error).__name__}: {error}")
 
 
 def _let_go() -> None:

@@ -36,14 +36,16 @@ from symadj.run.loop import Trainer
 from symadj.run.parts import Parts, build_parts
 from symadj.run.progress import Progress
 from symadj.run.quartiles import quartiles
-from symadj.run.record import RunRecord
+from symadj.run.record import RunRecord, now
 from symadj.run.resume import check_same, saved_config
 from symadj.run.seed import own_randomness, seed_everything
 from symadj.run.settings import RunSettings
 from symadj.run.summary import header, summary
 
 
-def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunRecord:
+def train(
+    config: DictConfig, overrides: Sequence[str] = (), directory: Path | None = None
+) -> RunRecord:
     """Trains as the configuration says, in a directory of the run's own.
 
     With `config.resume` naming a run directory, the training goes on there from its checkpoint.
@@ -51,6 +53,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunRecord:
     Args:
         config: composed by `symadj.run.configs.compose("train", ...)`.
         overrides: what was asked for on the command line; only names the directory.
+        directory: as `run_directory` gives it; None: that is asked for one.
 
     Returns:
         The record, as saved. Its status tells a failed run (out of memory, a diverged or stuck
@@ -63,7 +66,8 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunRecord:
     """
     config = resolved(config)
     settings = run_settings(config)
-    directory = _directory(config, settings, overrides)
+    if directory is None:
+        directory = run_directory(config, settings, overrides)
     with (
         sole_user(directory),
         run_log(directory / LOG),
@@ -72,6 +76,22 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunRecord:
     ):
         former = _former(directory) if settings.resume is not None else None
         return Run(config, settings, directory, former).execute(guard)
+
+
+def run_directory(config: DictConfig, settings: RunSettings, overrides: Sequence[str]) -> Path:
+    """The directory of the run to resume, or one made for a new run.
+
+    Raises:
+        InputError: none can be made, or the run to resume was another one.
+    """
+    if settings.resume is not None:
+        directory = Path(settings.resume)
+        check_same(saved_config(directory), config, directory)
+        return directory
+    name = settings.name
+    if name is None:
+        name = run_name(datetime.now(), overrides, settings.seed)
+    return make_run_directory(Path(settings.out), check_name(name))
 
 
 @dataclass(frozen=True)
@@ -103,7 +123,7 @@ class Run:
         self.trainer: Trainer | None = None
         self.record = RunRecord(
             name=directory.name,
-            started=_now() if former is None else former.record.started,
+            started=now() if former is None else former.record.started,
             config=_plain(config),
             seed=settings.seed,
         )
@@ -179,7 +199,7 @@ class Run:
         if self.trainer is not None:
             self._account(self.trainer)
             self._keep(self.trainer)
-        self.record.finished = _now()
+        self.record.finished = now()
         self.record.save(self.directory / RECORD)
         logger.info("status %s, %d iterations", self.record.status, self.record.iterations)
         if self.record.iterations and self.settings.train.figures:
@@ -223,17 +243,6 @@ class Run:
             say(f"  a plot could not be drawn; {self.directory / LOG} says why")
 
 
-def _directory(config: DictConfig, settings: RunSettings, overrides: Sequence[str]) -> Path:
-    if settings.resume is not None:
-        directory = Path(settings.resume)
-        check_same(saved_config(directory), config, directory)
-        return directory
-    name = settings.name
-    if name is None:
-        name = run_name(datetime.now(), overrides, settings.seed)
-    return make_run_directory(Path(settings.out), check_name(name))
-
-
 def _former(directory: Path) -> Former:
     return Former(RunRecord.load(directory / RECORD), load_checkpoint(directory / CHECKPOINT))
 
@@ -254,7 +263,3 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
-
-
-def _now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 
 import pytest
@@ -47,7 +46,7 @@ def test_nothing_in_a_checkpoint_is_executed(
     assert not (tmp_path / "pwned").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", pickle.dumps({"a": 1})[:5]])
+@pytest.mark.parametrize("content", [b"", b"torn", b"not a checkpoint", b"\x80\x02}q."])
 def test_a_broken_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "c.pt").write_bytes(content)
     with pytest.raises(InputError, match=r"c\.pt"):

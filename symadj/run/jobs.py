@@ -1,0 +1,149 @@
+"""The training jobs of a sweep: finished ones are skipped, cut-off ones go on, others start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from symadj.errors import InputError
+from symadj.run.checkpoint import load_checkpoint
+from symadj.run.configs import run_settings
+from symadj.run.directory import in_use
+from symadj.run.files import CHECKPOINT, RECORD
+from symadj.run.isolate import Ending, run_isolated
+from symadj.run.record import RunRecord, now, strict
+from symadj.run.sweep import Job, Outcome
+from symadj.run.train import run_directory, train
+
+# What may differ between two runs that are the same experiment.
+_NO_PART = ("name", "out", "resume", "isolate", "fresh")
+
+
+@dataclass(frozen=True)
+class FormerRun:
+    """A run of the same configuration.
+
+    Attributes:
+        directory: of the run.
+        state: "ok"; "running"; "cut off" (it can be resumed); or "failed".
+    """
+
+    directory: Path
+    state: str
+
+
+def train_job(job: Job) -> Outcome:
+    """Does one training of a sweep, where it is not done already.
+
+    A run of the same resolved configuration below `out` counts: a finished one is skipped, a
+    cut-off one is resumed, one that another process is at is left to it. Failed ones are run anew,
+    in a directory of their own, and so is everything with `fresh=true`. With `isolate=true` the
+    training has a process of its own, whose death is this job's failure and nothing more.
+
+    Raises:
+        InputError: a setting that cannot be used.
+    """
+    settings = run_settings(job.config)
+    if settings.resume is not None:
+        raise InputError("resume goes on with one run; a sweep goes on with its own by itself.")
+    config, note = job.config, ""
+    former = None if settings.fresh else former_run(config, Path(settings.out))
+    if former is not None and former.state == "ok":
+        return Outcome("ok", note=f"finished before: {former.directory}")
+    if former is not None and former.state == "running":
+        return Outcome("running", f"another process is at it, in {former.directory}")
+    if former is not None and former.state == "cut off":
+        config = OmegaConf.merge(config, {"resume": str(former.directory)})
+        assert isinstance(config, DictConfig)
+        note = f"resumed: {former.directory}"
+    directory = run_directory(config, run_settings(config), job.overrides)
+    if settings.isolate:
+        status, message = _isolated(config, directory)
+    else:
+        status, message = _story(train(config, directory=directory))
+    return Outcome(status, message, note)
+
+
+def former_run(config: DictConfig, out: Path) -> FormerRun | None:
+    """The most useful run below `out` of this configuration and this record schema, or None."""
+    wanted = identity(OmegaConf.to_container(config, resolve=True))
+    found: dict[str, FormerRun] = {}
+    for directory, record in _records(out):
+        if record.kind == "train" and identity(record.config) == wanted:
+            state = _state(directory, record)
+            found[state] = FormerRun(directory, state)
+    for state in ("ok", "running", "cut off"):
+        if state in found:
+            return found[state]
+    return None
+
+
+def identity(config: Any) -> str:
+    """A configuration as one text, equal for runs that are the same experiment."""
+    kept = {key: value for key, value in config.items() if key not in _NO_PART}
+    return json.dumps(strict(kept), sort_keys=True)
+
+
+def _records(out: Path) -> Iterator[tuple[Path, RunRecord]]:
+    for path in sorted(out.glob(f"*/{RECORD}")):
+        try:
+            yield path.parent, RunRecord.load(path)
+        except InputError:
+            # Another schema, or a file that some crash has spoilt: no run to build on.
+            continue
+
+
+def _state(directory: Path, record: RunRecord) -> str:
+    if record.status == "ok":
+        return "ok"
+    if record.status != "interrupted":
+        return "failed"
+    if in_use(directory):
+        return "running"
+    try:
+        load_checkpoint(directory / CHECKPOINT)
+    except InputError:
+        return "failed"
+    return "cut off"
+
+
+def _isolated(config: DictConfig, directory: Path) -> tuple[str, str]:
+    argument = {"config": OmegaConf.to_container(config), "directory": str(directory)}
+    ending = run_isolated(isolated_training, argument)
+    if ending.status == "ok":
+        return ending.value["status"], ending.value["message"]
+    assert ending.error is not None
+    close_record(directory, config, ending)
+    return ending.status, f"{ending.error['type']}: {ending.error['message']}"
+
+
+def isolated_training(argument: dict[str, Any]) -> dict[str, str]:
+    """What the process of an isolated job runs; see `run_isolated`."""
+    config = OmegaConf.create(argument["config"])
+    assert isinstance(config, DictConfig)
+    status, message = _story(train(config, directory=Path(argument["directory"])))
+    return {"status": status, "message": message}
+
+
+def close_record(directory: Path, config: DictConfig, ending: Ending) -> None:
+    """Writes down how a process ended that could not do so itself."""
+    path = directory / RECORD
+    try:
+        record = RunRecord.load(path)
+    except InputError:
+        plain = OmegaConf.to_container(config, resolve=True)
+        assert isinstance(plain, dict)
+        named = {str(key): value for key, value in plain.items()}
+        record = RunRecord(name=directory.name, config=named, seed=config.seed, started=now())
+    if record.finished is None:
+        record.status, record.error, record.finished = ending.status, ending.error, now()
+        record.save(path)
+
+
+def _story(record: RunRecord) -> tuple[str, str]:
+    return record.status, "" if record.error is None else str(record.error["message"])
