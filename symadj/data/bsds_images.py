@@ -107,6 +107,8 @@ def choose_photographs(folder: Path, seed: int) -> dict[str, list[Path]]:
     Raises:
         InputError: a folder is missing or holds too few of them.
     """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}; give the one with the photographs.")
     inside = {name: _photographs(folder / name, folder) for name in ("train", "test")}
     if len(inside["train"]) < 2:
         raise InputError(f"{folder / 'train'} holds 1 photograph; training and validation need 2.")
