@@ -1,0 +1,1 @@
+"""Measures gradient methods side by side: memory, seconds, evaluations, gradient errors."""
