@@ -1,0 +1,1 @@
+"""Physical systems: trajectories generated here as published, and the user's own."""
