@@ -1,0 +1,125 @@
+"""A field on a grid that follows the gradient of a learned energy: HNN++."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from symadj.errors import InputError, suggest
+from symadj.lattice import STRUCTURES
+from symadj.models.energy import EnergyMLP, energy_gradient
+
+
+class GridEnergy(nn.Module):
+    """H(u) = sum over the grid of e(u_{i-r}, ..., u_{i+r}) on a periodic grid.
+
+    With e an `EnergyMLP` this is a convolution of `kernel` points, tanh, convolutions of one point
+    with tanh, a last one without bias, and a sum.
+
+    Args:
+        hidden: channels of the hidden layers.
+        kernel: points that e sees, odd.
+
+    Raises:
+        InputError: a kernel that is not odd, or a width below 1.
+    """
+
+    def __init__(self, hidden: Sequence[int] = (200, 200), kernel: int = 3) -> None:
+        super().__init__()
+        self.reach = reach_of(kernel)
+        self.local = EnergyMLP(kernel, hidden)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """H of every state u [..., points], shape [...]."""
+        return self.local(neighbourhoods(u, self.reach)).sum(-1)
+
+    def gradient(self, u: Tensor) -> Tensor:
+        """dH/du, of u's shape, without autograd (see `EnergyMLP.gradient`)."""
+        slopes = self.local.gradient(neighbourhoods(u, self.reach))
+        parts = slopes.unbind(-1)
+        shifts = range(-self.reach, self.reach + 1)
+        # Entry j of point i is u_{i+j}: its slope belongs to that point.
+        return torch.stack([p.roll(j, -1) for j, p in zip(shifts, parts, strict=True)]).sum(0)
+
+
+class EnergyField(nn.Module):
+    """du/dt = G dH/du on a periodic grid.
+
+    A skew G (the central difference) keeps H, a dissipative one (the second difference) lets it
+    fall; both keep the sum of u.
+
+    Args:
+        energy: H, a module of u [..., points]; one with `gradient(u)` is used through it, any other
+            through autograd.
+        dx: distance of neighbouring grid points.
+        structure: of G, "skew" or "dissipative".
+
+    Raises:
+        InputError: an unknown structure, or a dx that is not positive.
+    """
+
+    def __init__(self, energy: nn.Module, dx: float, structure: str) -> None:
+        super().__init__()
+        if structure not in STRUCTURES:
+            raise InputError(f"unknown structure {structure!r}.{suggest(structure, STRUCTURES)}")
+        if not 0 < dx < float("inf"):
+            raise InputError(f"dx={dx}; the distance of grid points must be above 0.")
+        self.energy = energy
+        self.dx = float(dx)
+        self.structure = structure
+
+    def forward(self, t: Tensor, u: Tensor) -> Tensor:
+        """du/dt of u [B, points]; the time does not matter."""
+        return STRUCTURES[self.structure](energy_gradient(self.energy, u), self.dx)
+
+
+class EnergyConv(EnergyField):
+    """The energy-based convolutional network HNN++ (Matsubara et al. 2020, arXiv:1905.08604).
+
+    Args:
+        dx: distance of neighbouring grid points.
+        structure: "skew" (KdV) or "dissipative" (Cahn-Hilliard).
+        hidden: channels of the hidden layers.
+        kernel: points that the first layer sees, odd.
+
+    Raises:
+        InputError: dx or structure is missing, or a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        dx: float | None = None,
+        structure: str | None = None,
+        hidden: Sequence[int] = (200, 200),
+        kernel: int = 3,
+    ) -> None:
+        if dx is None:
+            raise InputError(
+                "an energy over a grid needs the distance of its points, which these data do not "
+                "have. Take data=kdv or data=cahn_hilliard, or give your own trajectories of a "
+                "field data.dx=NUMBER."
+            )
+        if structure is None:
+            raise InputError(
+                "these data do not say what keeps or loses the energy; give model.structure=skew "
+                "(it is kept) or model.structure=dissipative (it falls)."
+            )
+        super().__init__(GridEnergy(hidden, kernel), dx, structure)
+
+
+def reach_of(kernel: int) -> int:
+    """The neighbours on each side that a kernel of so many points sees.
+
+    Raises:
+        InputError: it has no middle.
+    """
+    if kernel < 1 or kernel % 2 == 0:
+        raise InputError(f"kernel={kernel}; it must be an odd number of grid points.")
+    return kernel // 2
+
+
+def neighbourhoods(u: Tensor, reach: int) -> Tensor:
+    """(u_{i-reach}, ..., u_{i+reach}) of every point i, [..., points, 2 reach + 1]."""
+    return torch.stack([u.roll(-j, -1) for j in range(-reach, reach + 1)], dim=-1)
