@@ -84,7 +84,7 @@ def test_before_the_build_the_error_has_the_command(root: Path) -> None:
 
 
 def test_missing_folders_and_photographs_are_named(tmp_path: Path, root: Path) -> None:
-    with pytest.raises(InputError, match="there is no folder .*nowhere"):
+    with pytest.raises(InputError, match=r"there is no folder .*nowhere"):
         build(tmp_path / "nowhere")
     with pytest.raises(InputError, match="has no folder train"):
         build(tmp_path)
