@@ -26,8 +26,9 @@ AnyMeter = TypeVar("AnyMeter", bound="Meter")
 class Meter(abc.ABC):
     """A context manager that reads the peak memory of its block; usable again and again.
 
-    Every entry starts anew. What is garbage at entry is collected first, and what is live at entry
-    is not counted: gradients of an earlier step should be dropped before, not inside.
+    Every entry starts anew, and what is live at entry is not counted. Gradients of an earlier step
+    should be dropped before the block, not inside: the meters differ in how they take that. (What
+    is garbage at entry makes no difference: the meters that would notice its end collect it first.)
 
     Args:
         budget: the most bytes that the block may need; None: no bound.
@@ -54,7 +55,6 @@ class Meter(abc.ABC):
                 f"a {self.name} meter is running already and cannot be entered again inside its "
                 "own block; meter the two blocks one after the other."
             )
-        gc.collect()
         self.peak_bytes, self.reserved_bytes = 0, None
         Meter._running.add(slot)
         try:
@@ -135,7 +135,6 @@ class DispatchMeter(Meter):
 
     def _stop(self) -> None:
         self._entered.close()
-        self._counter.settle()
 
 
 class ProfilerMeter(Meter):
@@ -143,7 +142,7 @@ class ProfilerMeter(Meter):
 
     It takes seconds for a step of many operators, so it is for an audit of one step. The figures
     are there when the block has ended, and the budget is checked then. Memory from before the block
-    that is freed inside it counts negative.
+    that is freed inside it counts nothing on a CPU and negative on a CUDA device.
     """
 
     name = "profiler"
@@ -166,6 +165,7 @@ class ProfilerMeter(Meter):
     def _start(self) -> None:
         if _profiler_enabled():
             raise SymadjError("torch's profiler is running already; the profiler meter needs it.")
+        gc.collect()
         self._profile = _memory_profile(self.device)
         self._profile.__enter__()
 
@@ -200,6 +200,7 @@ class CudaMeter(Meter):
         return self.device
 
     def _start(self) -> None:
+        gc.collect()
         torch.cuda.synchronize(self.device)
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(self.device)

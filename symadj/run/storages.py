@@ -79,7 +79,8 @@ class StorageCounter(TorchDispatchMode):
             return NotImplemented
         kwargs = kwargs or {}
         if self._added:
-            self.settle()
+            # No old cotangent was freed, so the last sum was one in a buffer of its own.
+            self._added = _NOTHING
             self._check(self.peak, func)
         kind = _kind(func)
         if kind is _Kind.ALIAS:
@@ -100,10 +101,6 @@ class StorageCounter(TorchDispatchMode):
                 self._see(tensor, inputs)
         self._check(self.live, func)
         return out
-
-    def settle(self) -> None:
-        """Takes the last sum of cotangents for one that the engine would always have made anew."""
-        self._added = _NOTHING
 
     def _check(self, live: int, func: Any) -> None:
         if live > self._budget:
@@ -135,10 +132,8 @@ class StorageCounter(TorchDispatchMode):
         out = func(*args, **kwargs)
         self._see(out, (args, kwargs))
         if self.peak > peak and not torch.is_grad_enabled():
-            nbytes = out.untyped_storage().nbytes()
             # A view's base holds its storage too, so the engine never adds into a view.
-            storages = [t.untyped_storage() for t in args[:2] if not t._is_view()]
-            own = [s._cdata for s in storages if s.nbytes() == nbytes]
+            own = [t.untyped_storage()._cdata for t in args[:2] if not t._is_view()]
             self._added = _NOTHING if own[:1] == own[1:] else frozenset(own)
             self._peak_before_sum = peak
         return out

@@ -189,6 +189,11 @@ def test_metered_iterations_follow_the_warm_up_and_are_not_timed() -> None:
     assert [i for i in iterations if not settings.times(i)] == [1, 2, 3, 8, 13]
 
 
+def test_iterations_of_the_warm_up_are_never_metered() -> None:
+    settings = MeasureSettings(every=1, iterations=2, warmup=3)
+    assert [i for i in range(1, 31) if settings.meters(i)] == [4, 5]
+
+
 def test_no_meter_times_every_iteration_after_the_warm_up() -> None:
     settings = MeasureSettings(memory="none", every=1)
     assert not any(settings.meters(i) for i in range(1, 31))

@@ -107,6 +107,29 @@ def test_tensors_from_before_never_count() -> None:
     assert (counter.live, counter.peak) == (0, 0)
 
 
+def test_an_output_that_is_an_input_without_saying_so_counts_nothing() -> None:
+    before = torch.ones(250)
+    with StorageCounter() as counter:
+        kept = torch.ops.aten._unsafe_view(before, [25, 10])
+    assert kept.data_ptr() == before.data_ptr()
+    assert counter.peak == 0
+
+
+def test_a_known_storage_that_looks_fresh_counts_once() -> None:
+    with StorageCounter() as counter:
+        kept = torch.ones(250)
+        again = torch.ops.aten.lift_fresh(kept)
+    assert again.data_ptr() == kept.data_ptr()
+    assert counter.live == 1000
+
+
+def test_zeros_without_memory_count_nothing() -> None:
+    with StorageCounter() as counter:
+        kept = torch.ops.aten._efficientzerotensor([250])
+    assert kept.untyped_storage().nbytes() == 1000
+    assert counter.peak == 0
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -301,15 +324,33 @@ def test_meeting_cotangents_are_summed_in_place_as_when_nobody_watches() -> None
     assert peak_of(lambda: three_uses(torch.ones(250, requires_grad=True))) == 8000
 
 
-def test_meeting_cotangents_that_somebody_holds_are_summed_anew() -> None:
-    def block() -> None:
-        x = torch.ones(250, requires_grad=True)
-        y = x * 2.0
-        held = [torch.ones_like(x), torch.ones_like(x)]
-        torch.autograd.grad([y + 1.0, y + 2.0], [y], held)
+def sum_of_held_cotangents() -> None:
+    x = torch.ones(250, requires_grad=True)
+    y = x * 2.0
+    held = [torch.ones_like(x), torch.ones_like(x)]
+    torch.autograd.grad([y + 1.0, y + 2.0], [y], held)
 
+
+def test_meeting_cotangents_that_somebody_holds_are_summed_anew() -> None:
     # x, y, two results, two cotangents, which a sum with a number hands on as they are; their sum.
-    assert peak_of(block) == 7000
+    assert peak_of(sum_of_held_cotangents) == 7000
+
+
+def test_a_cotangent_that_meets_itself_is_summed_anew() -> None:
+    x, start = torch.ones(250, requires_grad=True), torch.ones(250)
+    # The result, the cotangent of x + x, which goes to x twice, and the sum.
+    assert peak_of(lambda: torch.autograd.grad([(x + x) * 2.0], [x], [start])) == 3000
+
+
+def test_cotangents_that_keep_a_graph_are_summed_anew() -> None:
+    x, start = torch.ones(250, requires_grad=True), torch.ones(250, requires_grad=True)
+
+    def gradient(create_graph: bool) -> None:
+        torch.autograd.grad([x * 2.0 + x * 3.0], [x], [start], create_graph=create_graph)
+
+    # The result and the cotangents of the two products; with a graph their sum as well.
+    assert peak_of(lambda: gradient(create_graph=False)) == 3000
+    assert peak_of(lambda: gradient(create_graph=True)) == 4000
 
 
 def test_a_sum_of_our_own_is_never_set_back() -> None:
@@ -396,6 +437,18 @@ def test_a_sum_in_place_does_not_break_the_budget_that_holds_it() -> None:
     with counter:
         block()
     assert counter.peak == counter._budget
+
+
+def test_a_sum_anew_breaks_the_budget_that_does_not_hold_it() -> None:
+    counter = StorageCounter(budget=6999)
+
+    def block() -> None:
+        with counter:
+            sum_of_held_cotangents()
+            torch.ones(1)
+
+    with pytest.raises(MemoryBudgetExceeded, match="7000 bytes"):
+        block()
 
 
 def test_the_counter_keeps_nothing_alive() -> None:
