@@ -15,8 +15,6 @@ from symadj.cli.data import main
 from symadj.data import catalog
 from symadj.data.bsds_images import BSDSImages
 from tests.data.http_server import Site, serve
-
-pytest.importorskip("h5py", reason="the archive holds an HDF5 file (extra maf)")
 from tests.data.maf.small_archive import contents, pack, raw_data
 
 Output = pytest.CaptureFixture[str]

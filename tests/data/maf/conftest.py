@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("h5py", reason="the archive holds an HDF5 file (extra maf)")
-
 from symadj.data.maf import archive
 from tests.data.http_server import Site
 from tests.data.maf.small_archive import Raw, contents, pack, raw_data

@@ -7,9 +7,9 @@ import tarfile
 from dataclasses import dataclass
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
+import pytest
 from numpy.typing import NDArray
 
 from tests.data.maf.python2_pickle import old_pickle
@@ -102,6 +102,7 @@ def _npy(array: NDArray[np.float64]) -> bytes:
 
 
 def _hdf5(arrays: dict[str, NDArray[Any]]) -> bytes:
+    h5py = pytest.importorskip("h5py", reason="the archive holds an HDF5 file (extra maf)")
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         for name, array in arrays.items():
