@@ -18,6 +18,8 @@ except ImportError:  # not a POSIX system: two processes are not kept apart ther
     fcntl = None
 
 _LONGEST = 96
+# What says nothing about the experiment itself.
+_LEFT_OUT = {"seed", "name", "out", "resume", "isolate", "fresh", "train.figures"}
 
 
 def run_name(now: datetime, overrides: Iterable[str], seed: int) -> str:
@@ -27,7 +29,7 @@ def run_name(now: datetime, overrides: Iterable[str], seed: int) -> str:
     grammar (in `resume=...`) needs quotes.
     """
     parts = [now.strftime("%Y%m%d-%H%M%S")]
-    parts += [part for item in overrides if (part := _slug(item)) and not part.startswith("seed-")]
+    parts += [part for item in overrides if (part := _slug(item))]
     tail = f"seed-{seed}"
     head = "_".join(parts)[: _LONGEST - len(tail) - 1].rstrip("._-")
     return f"{head}_{tail}"
@@ -35,6 +37,8 @@ def run_name(now: datetime, overrides: Iterable[str], seed: int) -> str:
 
 def _slug(override: str) -> str:
     key, _, value = override.partition("=")
+    if key.lstrip("+~") in _LEFT_OUT:
+        return ""
     # A path would fill the whole name; its last part is what tells two runs apart.
     value = value.strip("'\"").rstrip("/").rsplit("/", 1)[-1]
     return re.sub(r"[^A-Za-z0-9.]+", "-", f"{key.lstrip('+~')}-{value}").strip(".-")

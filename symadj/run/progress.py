@@ -30,7 +30,11 @@ class Progress:
         self.bar: tqdm | None = None
         if self.stream.isatty():
             self.bar = tqdm(
-                total=steps, initial=done, file=self.stream, dynamic_ncols=True, unit="it"
+                total=steps,
+                initial=done,
+                file=self.stream,
+                dynamic_ncols=True,
+                bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
             )
         self._validated = ""
 

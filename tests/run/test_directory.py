@@ -38,7 +38,7 @@ def test_a_name_needs_no_quotes_anywhere(overrides: list[str], seed: int) -> Non
 
 
 def test_the_name_tells_time_overrides_and_seed() -> None:
-    name = run_name(NOON, ["grad=aca", "data.path=/a/b/my table.csv", "seed=7"], 7)
+    name = run_name(NOON, ["grad=aca", "data.path=/a/b/my table.csv", "seed=7", "fresh=true"], 7)
     assert name == "20260102-120000_grad-aca_data.path-my-table.csv_seed-7"
 
 

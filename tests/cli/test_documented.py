@@ -1,0 +1,87 @@
+"""Every command line that the documentation shows runs, for two iterations of a small flow."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from symadj.cli.train import SETTINGS, main
+from symadj.run.record import RunRecord
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "train.steps=2",
+    "train.batch_size=16",
+    "train.eval_every=1",
+    "threads=1",
+    "model.hidden=[8]",
+    "measure=none",
+]
+
+
+def documented() -> list[str]:
+    """The `symadj-train` lines of the fenced code blocks of README.md, comments taken off."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```[a-z]*\n(.*?)```", text, flags=re.S)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("symadj-train")]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    values = np.random.default_rng(0).normal(size=(60, 3))
+    np.savetxt("table.csv", values, delimiter=",", header="a,b,c", comments="")
+    np.save("table.npy", values)
+    return tmp_path
+
+
+def statuses(workplace: Path) -> list[str]:
+    return [RunRecord.load(p).status for p in workplace.glob("results/runs/*/record.json")]
+
+
+@pytest.mark.parametrize("line", documented())
+def test_the_readme_runs(workplace: Path, line: str) -> None:
+    arguments = shlex.split(line)[1:]
+    if arguments == ["--help"]:
+        assert main(arguments) == 0
+        return
+    if any("resume=" in argument for argument in arguments):
+        assert main([*SMALL, "name=NAME", "train.figures=false"]) == 0
+        assert main([*arguments, "train.steps=3"]) == 0
+        assert statuses(workplace) == ["ok"]
+        return
+    figures = [] if "-m" not in arguments else ["train.figures=false"]
+    assert main([*arguments, *SMALL, *figures]) == 0
+    assert set(statuses(workplace)) == {"ok"}
+
+
+@pytest.mark.parametrize("override", [setting for setting, _ in SETTINGS])
+def test_the_settings_of_the_help_run(workplace: Path, override: str) -> None:
+    if override.startswith("resume="):
+        return  # as in the README
+    arguments = override.replace("FILE", "table.npy").replace("out=DIR", "out=results/runs")
+    multirun = ["-m"] if override in ("isolate=true", "fresh=true") else []
+    # An override given twice counts as the last one says.
+    line = [*multirun, *SMALL, "train.figures=false", *arguments.split(), "train.steps=2"]
+    assert main(line) == 0
+    assert set(statuses(workplace)) == {"ok"}
+
+
+def test_a_run_on_digits_leaves_its_pictures(workplace: Path) -> None:
+    assert main([*SMALL, "name=digits", "model.components=2"]) == 0
+    plots = {path.stem for path in (workplace / "results/runs/digits/plots").iterdir()}
+    assert plots == {"loss_iteration", "loss_time", "evaluations", "samples"}
+    record = RunRecord.load(workplace / "results/runs/digits/record.json")
+    assert record.data["dim"] == 64
+    assert record.metrics["test/bits_per_dim"] > 0
+
+
+def test_a_run_on_a_toy_set_draws_its_density(workplace: Path) -> None:
+    toy = ["data=toy2d", "data.name=8gaussians", "data.size=50"]
+    assert main([*SMALL, *toy, "name=toy"]) == 0
+    assert (workplace / "results/runs/toy/plots/density.png").is_file()
