@@ -1,0 +1,242 @@
+"""Learning a vector field from snapshots: the loss of the paper's second half, and its scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from symadj.data.physics.snapshots import SnapshotData, window_count, windows
+from symadj.errors import InputError
+from symadj.models.cnf import ContinuousFlow
+from symadj.ode.integrator import Integrator
+from symadj.report.physics_figures import invariants, phase_portraits, space_time, time_series
+from symadj.tasks.rollout import (
+    RollOut,
+    errors_over_time,
+    roll_out,
+    rollout_scores,
+    rollout_settings,
+)
+
+DRAWN = 3
+
+
+class Physics:
+    """From one snapshot to the next `horizon` ones.
+
+    With y(t) the solution from y(0) = u_n, the loss of a window is the mean over j = 1, ..., k and
+    over the entries of the state of
+
+        ((u_{n+j} - u_n) / (j dt) - (y(j dt) - u_n) / (j dt))^2,
+
+    the squared difference of the true and the predicted mean rate of change, in squared units of
+    the state over time. For k = 1 it is the loss of Matsubara et al. (2020, arXiv:1905.08604). All
+    k states are outputs of one solve.
+
+    Args:
+        horizon: k, intervals from the first to the last snapshot of a window.
+        rollouts: test trajectories that are rolled out; None: all.
+        rollout_max_steps: attempted steps after which an adaptive roll-out is given up.
+        windows: windows of a split, evenly spread, that the loss is validated and tested on.
+
+    Attributes:
+        monitor: the metric whose minimum on the validation split chooses the weights.
+        errors: of the roll-outs that `evaluate` scored last, by `errors_over_time`.
+
+    Raises:
+        InputError: a number below 1.
+    """
+
+    monitor = "loss"
+
+    def __init__(
+        self,
+        horizon: int = 1,
+        rollouts: int | None = None,
+        rollout_max_steps: int = 10_000,
+        windows: int = 500,
+    ) -> None:
+        given = {
+            "horizon": horizon,
+            "rollouts": rollouts,
+            "rollout_max_steps": rollout_max_steps,
+            "windows": windows,
+        }
+        for name, value in given.items():
+            if value is not None and value < 1:
+                raise InputError(f"task.{name}={value}; it must be at least 1.")
+        self.horizon = horizon
+        self.rollouts = rollouts
+        self.rollout_max_steps = rollout_max_steps
+        self.windows = windows
+        self.dt: float | None = None
+        self.errors: pd.DataFrame | None = None
+
+    def bind(self, data: Any, model: nn.Module, integrator: Integrator) -> None:
+        """Takes the snapshots' distance in time from the data, before any training.
+
+        Raises:
+            InputError: data, model or solver are none that this objective can use.
+        """
+        if not isinstance(data, SnapshotData):
+            raise InputError(
+                f"task=physics learns from trajectories, and data={getattr(data, 'name', data)} "
+                "has none. Take data=kdv, another physical system, or data=trajectories with your "
+                "own file."
+            )
+        if data.horizon != self.horizon:
+            raise InputError(
+                f"task.horizon={self.horizon} and data.horizon={data.horizon} differ; leave "
+                "data.horizon alone and set task.horizon."
+            )
+        if isinstance(model, ContinuousFlow):
+            raise InputError(
+                "task=physics needs a vector field, and the model is a normalizing flow. Take "
+                "model=energy_conv or model=node_conv for a field on a grid, model=hnn or "
+                "model=node_mlp for other states."
+            )
+        rollout_settings(integrator.solver, self.horizon, self.horizon, self.rollout_max_steps)
+        self.dt = data.dt
+
+    def loss(self, model: nn.Module, batch: Tensor, integrator: Integrator) -> Tensor:
+        """The loss of windows [B, horizon + 1, dim], a scalar.
+
+        Raises:
+            InputError: `bind` was not called.
+        """
+        if self.dt is None:
+            raise InputError("the time between snapshots is not known; call task.bind first.")
+        steps = torch.arange(batch.shape[1], dtype=torch.float64, device=batch.device)
+        times = self.dt * steps
+        ys = integrator.solve(model, batch[:, 0], times).ys
+        errors = ys[1:] - batch[:, 1:].transpose(0, 1)
+        rates = errors / times[1:].to(errors.dtype).reshape(-1, 1, 1)
+        return rates.square().mean()
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        data: SnapshotData,
+        integrator: Integrator,
+        exact: bool,
+        batch_size: int,
+    ) -> dict[str, float]:
+        """Scores on trajectories, without gradients.
+
+        Args:
+            model: the field.
+            x: trajectories [n, T, dim], on the model's device.
+            data: the data set, for what is known of the system.
+            integrator: solver of training.
+            exact: whether everything is scored (the test): the derivative at every snapshot, and
+                roll-outs; else (a validation) the derivative at the starts of the windows.
+            batch_size: windows, states or trajectories per evaluation.
+
+        Returns:
+            "loss"; where the true system is known "derivative_mse", the mean of
+            (model(u) - du/dt)^2 over states and entries, in squared units of the state over time;
+            for a test those of `rollout_scores` as well.
+        """
+        with torch.no_grad():
+            batch = self._spread(x)
+            scores = {"loss": self._mean_loss(model, batch, integrator, batch_size)}
+            if data.known:
+                states = x.flatten(0, 1) if exact else batch[:, 0]
+                scores["derivative_mse"] = _derivative_mse(model, states, data, batch_size)
+        if exact:
+            rolled = self._roll_out(model, x[: self.rollouts], data, integrator, batch_size)
+            self.errors = errors_over_time(rolled, data)
+            scores |= rollout_scores(self.errors, rolled)
+        return scores
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Tables by file stem: "rollout", the errors over time of the last test."""
+        return {} if self.errors is None else {"rollout": self.errors}
+
+    def figures(
+        self,
+        model: nn.Module,
+        data: SnapshotData,
+        integrator: Integrator,
+        generator: torch.Generator,
+    ) -> dict[str, Figure]:
+        """Pictures of roll-outs of the first test trajectories, by file stem.
+
+        A field on a grid: "space_time" and "invariants" (energy and mass). Other states:
+        "phase_portrait" (or "time_series" of one entry) and "invariants" (the energy).
+        """
+        like = next(model.parameters())
+        count = 1 if data.dx is not None else DRAWN
+        rolled = self._roll_out(model, data.test[:count].to(like), data, integrator, count)
+        return draw(rolled, data)
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """At most `windows` windows of x, evenly spread over it."""
+        count = window_count(x, self.horizon)
+        chosen = torch.linspace(
+            0, count - 1, min(count, self.windows), dtype=torch.float64, device=x.device
+        )
+        return windows(x, self.horizon, chosen.round().long())
+
+    def _mean_loss(
+        self, model: nn.Module, batch: Tensor, integrator: Integrator, batch_size: int
+    ) -> float:
+        total = 0.0
+        for part in batch.split(batch_size):
+            total += float(self.loss(model, part, integrator)) * len(part)
+        return total / len(batch)
+
+    def _roll_out(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        data: SnapshotData,
+        integrator: Integrator,
+        batch_size: int,
+    ) -> RollOut:
+        intervals = x.shape[1] - 1
+        settings = rollout_settings(
+            integrator.solver, self.horizon, intervals, self.rollout_max_steps
+        )
+        return roll_out(model, x, data.dt, Integrator(settings, integrator.gradient), batch_size)
+
+
+def draw(rolled: RollOut, data: SnapshotData) -> dict[str, Figure]:
+    """The pictures of `Physics.figures` of given roll-outs."""
+    truth, predicted = rolled.truth, rolled.predicted
+    t = (rolled.dt * torch.arange(truth.shape[1], dtype=torch.float64)).numpy()
+    figures = {}
+    if data.dx is not None:
+        x = (data.dx * torch.arange(data.dim, dtype=torch.float64)).numpy()
+        figures["space_time"] = space_time(
+            t, x, truth[0].numpy(), predicted[0].numpy(), data.units, title=data.name
+        )
+    elif data.portrait:
+        figures["phase_portrait"] = phase_portraits(
+            truth.numpy(), predicted.numpy(), data.portrait, data.columns, data.units, data.name
+        )
+    else:
+        figures["time_series"] = time_series(t, truth.numpy(), predicted.numpy(), data.name)
+    kept = {}
+    for name, of_state in (("energy", data.system.energy), ("mass", data.system.mass)):
+        true, ours = of_state(truth), of_state(predicted)
+        if true is not None and ours is not None:
+            kept[name] = (true.numpy(), ours.numpy())
+    if kept:
+        figures["invariants"] = invariants(t, kept, data.units, data.name)
+    return figures
+
+
+def _derivative_mse(model: nn.Module, states: Tensor, data: SnapshotData, batch_size: int) -> float:
+    total = 0.0
+    time = states.new_zeros(())
+    for part in states.split(batch_size):
+        # The difference quotients of the true system lose digits that float32 has not.
+        error = model(time, part).double() - data.system.derivative(part.double())
+        total += float(error.square().sum())
+    return total / states.numel()

@@ -1,0 +1,155 @@
+"""Roll-outs of a trained vector field from the starts of true trajectories, and their scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from symadj.data.physics.snapshots import SnapshotData
+from symadj.errors import IncompatibleError, SolveError
+from symadj.ode.integrator import Integrator
+from symadj.ode.settings import SolverSettings
+
+
+@dataclass(frozen=True)
+class RollOut:
+    """Predictions from the first snapshot alone, beside the truth; float64, on the CPU.
+
+    Attributes:
+        dt: time from one snapshot to the next.
+        truth: [n, T, dim].
+        predicted: [n, T, dim], NaN from where a roll-out could not go on.
+        reached: how many snapshots of each are predicted, the given first one included, [n].
+    """
+
+    dt: float
+    truth: Tensor
+    predicted: Tensor
+    reached: Tensor
+
+
+def roll_out(
+    model: nn.Module, truth: Tensor, dt: float, integrator: Integrator, batch_size: int
+) -> RollOut:
+    """Integrates from the first snapshot of every trajectory to all later ones.
+
+    A solve that fails (a state that is not finite, too many steps, ...) is an outcome: its batch is
+    halved until the failing trajectories stand alone, and those are kept up to where they came.
+
+    Args:
+        model: the field, called as model(t, u).
+        truth: trajectories [n, T, dim].
+        dt: time between snapshots.
+        integrator: solver, for the whole time span (see `rollout_settings`).
+        batch_size: trajectories per solve.
+    """
+    times = dt * torch.arange(truth.shape[1], dtype=torch.float64, device=truth.device)
+    with torch.no_grad():
+        parts = [_states(model, u, times, integrator) for u in truth[:, 0].split(batch_size)]
+    predicted = torch.cat(parts).double().cpu()
+    finite = predicted.isfinite().all(-1)
+    reached = finite.long().cumprod(-1).sum(-1)
+    predicted[~finite.cumprod(-1).bool()] = math.nan
+    return RollOut(dt, truth.double().cpu(), predicted, reached)
+
+
+def _states(model: nn.Module, starts: Tensor, times: Tensor, integrator: Integrator) -> Tensor:
+    """[n, T, dim], NaN where a solve failed."""
+    try:
+        return integrator.solve(model, starts, times).ys.transpose(0, 1)
+    except SolveError as error:
+        if len(starts) == 1:
+            return _states_up_to(error, model, starts, times, integrator)
+        halves = starts.tensor_split(2)
+        return torch.cat([_states(model, half, times, integrator) for half in halves])
+
+
+def _states_up_to(
+    error: SolveError, model: nn.Module, start: Tensor, times: Tensor, integrator: Integrator
+) -> Tensor:
+    """The states of one trajectory up to the time at which its solve failed, then NaN."""
+    out = start.new_full((1, len(times), start.shape[-1]), math.nan)
+    out[:, 0] = start
+    count = int((times <= error.t).sum())
+    while count > 1:
+        try:
+            # The same steps again, except that the last one ends at the last output.
+            ys = integrator.solve(model, start, times[:count]).ys
+        except SolveError as again:
+            count = min(count - 1, int((times <= again.t).sum()))
+            continue
+        out[:, :count] = ys.transpose(0, 1)
+        break
+    return out
+
+
+def rollout_settings(
+    settings: SolverSettings, horizon: int, intervals: int, max_steps: int
+) -> SolverSettings:
+    """The settings of training windows as they are for a roll-out over many intervals.
+
+    A number of fixed steps is one per window of `horizon` intervals and grows with the time span;
+    an adaptive solve is given up after `max_steps` attempts.
+
+    Raises:
+        IncompatibleError: an explicit grid, which fits one time span only.
+    """
+    if settings.grid is not None:
+        raise IncompatibleError(
+            "solver.grid fits the training windows only, not a roll-out; give solver.num_steps "
+            "(per window) or solver.step_size."
+        )
+    if settings.num_steps is not None:
+        steps = math.ceil(settings.num_steps * intervals / horizon)
+        return dataclasses.replace(
+            settings, num_steps=steps, max_steps=max(settings.max_steps, steps)
+        )
+    if settings.adaptive:
+        return dataclasses.replace(settings, max_steps=min(settings.max_steps, max_steps))
+    return settings
+
+
+def errors_over_time(rolled: RollOut, data: SnapshotData) -> pd.DataFrame:
+    """Mean squared errors at every snapshot, over the trajectories that got so far.
+
+    Columns: "t"; "reached", the share of trajectories that did; "state_mse", over the entries of
+    the state; "energy_mse" and "mass_mse" of the true system's energy and mass, where it has them.
+    Units are the squares of the quantities' own.
+    """
+    errors = {"state_mse": (rolled.predicted - rolled.truth).square().mean(-1)}
+    for name, of_state in (("energy", data.system.energy), ("mass", data.system.mass)):
+        true, predicted = of_state(rolled.truth), of_state(rolled.predicted)
+        if true is not None and predicted is not None:
+            errors[f"{name}_mse"] = (predicted - true).square()
+    snapshots = rolled.truth.shape[1]
+    alive = torch.arange(snapshots) < rolled.reached.unsqueeze(-1)
+    columns = {"t": (rolled.dt * torch.arange(snapshots, dtype=torch.float64)).numpy()}
+    columns["reached"] = alive.double().mean(0).numpy()
+    for name, error in errors.items():
+        columns[name] = (error.where(alive, 0.0).sum(0) / alive.sum(0)).numpy()
+    return pd.DataFrame(columns)
+
+
+def rollout_scores(errors: pd.DataFrame, rolled: RollOut) -> dict[str, float]:
+    """The means of `errors_over_time` over all predicted snapshots, the given first one left out.
+
+    Returns:
+        "state_mse", "energy_mse", "mass_mse" (the latter two where the system has them; NaN where
+        nothing was predicted), "rollout_snapshots": how many snapshots after the first one the
+        shortest roll-out got to, and "rollout_failed": how many did not get to the last one.
+    """
+    later = errors.iloc[1:]
+    weights = later["reached"].to_numpy()
+    total = weights.sum()
+    scores = {}
+    for name in errors.columns.drop(["t", "reached"]):
+        values = later[name].where(later["reached"] > 0, 0.0).to_numpy()
+        scores[str(name)] = float((values * weights).sum() / total) if total else math.nan
+    failed = (rolled.reached < rolled.truth.shape[1]).sum()
+    shortest = int(rolled.reached.min()) - 1
+    return {**scores, "rollout_snapshots": float(shortest), "rollout_failed": float(failed)}
