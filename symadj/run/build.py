@@ -28,8 +28,8 @@ def build(
     Args:
         node: the group's configuration.
         key: its name in the configuration, for messages ("solver").
-        offered: arguments that the target gets where it has one of that name which the node does
-            not set (a model's `dim`, from the data).
+        offered: arguments that the target gets where it has one of that name which the node
+            leaves out or null (a model's `dim`, from the data).
         given: arguments that come from elsewhere.
 
     Raises:
@@ -45,7 +45,8 @@ def build(
         )
     target = locate(plain["_target_"], key)
     settings = {name: value for name, value in plain.items() if name != "_target_"}
-    given |= _accepted(target, {k: v for k, v in (offered or {}).items() if k not in settings})
+    given |= {k: v for k, v in _accepted(target, offered or {}).items() if settings.get(k) is None}
+    settings = {name: value for name, value in settings.items() if name not in given}
     checked = check_arguments(target, settings, key, given=given)
     return target(**checked, **given)
 

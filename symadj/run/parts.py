@@ -27,7 +27,8 @@ class Parts:
             `model_arguments()`, where it has them, are what a model may need to know of it.
         model: on the device, in the dtype of the run.
         task: the objective, with `loss` and `evaluate`; its `bind(data, model, integrator)`, where
-            it has one, was called: it takes what it needs, and refuses what it cannot use.
+            it has one, was called: it takes what it needs, and refuses what it cannot use. Its
+            `tables()`, where it has them, are DataFrames by file stem, kept after the test.
         integrator: solver and gradient method.
         optimizer, scheduler: of all the model's parameters.
         device: where the model is.

@@ -55,7 +55,7 @@ def summary(record: RunRecord, directory: Path) -> str:
     lines = [("status", record.status)]
     if record.error is not None:
         lines.append(("error", record.error["message"]))
-    lines += [(name, f"{value:.4f}{_unit(name)}") for name, value in record.metrics.items()]
+    lines += [(name, f"{_figure(value)}{_unit(name)}") for name, value in record.metrics.items()]
     lines += _costs(record)
     lines += [("written", str(directory)), ("", ", ".join(written))]
     return _lines(lines)
@@ -89,6 +89,13 @@ def _costs(record: RunRecord) -> list[tuple[str, str]]:
         steps = f"{record.steps['accepted']:,} accepted, {record.steps['rejected']:,} rejected"
         lines.append(("steps", steps))
     return lines
+
+
+def _figure(value: float) -> str:
+    """Four decimals; four digits where decimals would show none of them, or too many."""
+    if value.is_integer():
+        return f"{value:.0f}" if abs(value) < 1e6 else f"{value:.4g}"
+    return f"{value:.4f}" if 0.01 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
 def _unit(metric: str) -> str:

@@ -186,6 +186,8 @@ class Run:
         if train.test:
             metrics = trainer.evaluate(parts.data.test, exact=True)
             self.record.metrics |= {f"test/{name}": value for name, value in metrics.items()}
+            for stem, table in getattr(parts.task, "tables", dict)().items():
+                write_text(self.directory / f"{stem}.csv", table.to_csv(index=False))
         if train.figures:
             self._draw(lambda: self._task_figures(parts))
 

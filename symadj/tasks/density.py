@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from symadj.data.base import VectorData
+from symadj.data.physics.snapshots import SnapshotData
+from symadj.errors import InputError
 from symadj.models.cnf import ContinuousFlow
 from symadj.ode.integrator import Integrator
 from symadj.report.flow_figures import density_map, sample_sheet
@@ -24,6 +26,23 @@ class Density:
     """
 
     monitor = "nll"
+
+    def bind(self, data: object, model: nn.Module, integrator: Integrator) -> None:
+        """Refuses, before any training, what has no density.
+
+        Raises:
+            InputError: the data are trajectories, or the model has no `log_prob`.
+        """
+        if isinstance(data, SnapshotData):
+            raise InputError(
+                f"task=density learns from points, and data={data.name} are trajectories. Take "
+                "task=physics."
+            )
+        if not hasattr(model, "log_prob"):
+            raise InputError(
+                f"task=density needs a model with a density, and {type(model).__name__} has none. "
+                "Take model=cnf, or task=physics."
+            )
 
     def loss(self, model: ContinuousFlow, batch: Tensor, integrator: Integrator) -> Tensor:
         """The mean negative log-likelihood of a batch [B, dim], a scalar in nats."""

@@ -71,3 +71,30 @@ def test_a_target_that_is_nothing_is_named(target: str) -> None:
 def test_a_group_without_a_target_is_refused(node: Any) -> None:
     with pytest.raises(InputError, match="thing has no _target_"):
         build(node, "thing")
+
+
+class Kernel:
+    def __init__(self, dx: float | None = None, size: int = 3) -> None:
+        self.values = (dx, size)
+
+
+class Open:
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+
+def offer(target: type, **settings: Any) -> Any:
+    node = {"_target_": f"{__name__}.{target.__name__}", **settings}
+    return build(node, "thing", offered={"dim": 50, "dx": 0.2})
+
+
+def test_what_is_offered_is_taken_where_there_is_an_argument_for_it() -> None:
+    assert offer(Kernel).values == (0.2, 3)
+    assert offer(Thing).values[0] == 50
+    assert offer(Open, k=1).settings == {"dim": 50, "dx": 0.2, "k": 1}
+
+
+def test_a_setting_beats_an_offer_and_null_does_not() -> None:
+    assert offer(Kernel, dx=0.5).values == (0.5, 3)
+    assert offer(Kernel, dx=None, size=5).values == (0.2, 5)
+    assert offer(Thing, dim=4).values[0] == 4
