@@ -1,0 +1,151 @@
+"""What a benchmark measures: one case for every method, solver, batch size and number of steps."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from symadj.bench.settings import BenchSettings
+from symadj.run.settings import RunSettings
+
+_OWN = {f.name for f in fields(BenchSettings)} - {f.name for f in fields(RunSettings)}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A way in which other software computes the gradient.
+
+    Attributes:
+        package: what must be installed.
+        label: of its row.
+        adjoint: whether its continuous adjoint method is used.
+        tangent: whether the trace comes from one forward pass that carries tangents, as symadj's
+            own does; otherwise from a reverse-mode pass inside the field.
+    """
+
+    package: str
+    label: str
+    adjoint: bool = False
+    tangent: bool = True
+
+
+_REVERSE = ", autograd trace"
+VARIANTS = (
+    Peer("torchdiffeq", "torchdiffeq"),
+    Peer("torchdiffeq", "torchdiffeq adjoint", adjoint=True),
+    Peer("torchdiffeq", f"torchdiffeq{_REVERSE}", tangent=False),
+    Peer("torchdiffeq", f"torchdiffeq adjoint{_REVERSE}", adjoint=True, tangent=False),
+    Peer("diffrax", "diffrax"),
+    Peer("diffrax", f"diffrax{_REVERSE}", tangent=False),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a method on one problem.
+
+    Attributes:
+        label: of the gradient method or peer.
+        config: the resolved configuration of the row, which `symadj-train` would take too.
+        peer: None for symadj's own methods.
+    """
+
+    label: str
+    config: Mapping[str, Any]
+    peer: Peer | None = None
+
+    @property
+    def slug(self) -> str:
+        """A name for files and directories."""
+        return re.sub(r"[^A-Za-z0-9.]+", "-", self.label)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases that differ in the method alone: same solver, batch and steps, one reference.
+
+    Attributes:
+        title: solver, batch and steps.
+        slug: the same for names of directories; empty where there is one group only.
+        cases: the rows.
+    """
+
+    title: str
+    slug: str
+    cases: tuple[Case, ...]
+
+    @property
+    def neutral(self) -> dict[str, Any]:
+        """The configuration of the group with the gradient method that goes with any solver."""
+        return {**self.cases[0].config, "grad": {"_target_": "symadj.grad.Backprop"}}
+
+
+def groups(config: DictConfig, settings: BenchSettings) -> list[Group]:
+    """All groups of a benchmark, in the order of its lists.
+
+    Args:
+        config: resolved, its choices in place (`symadj.bench.settings.with_choices`).
+        settings: the same, typed.
+    """
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    solvers = plain["solvers"] or {plain["solver"]["method"]: plain["solver"]}
+    batches = settings.batch or [settings.train.batch_size]
+    steps = settings.steps or [_GIVEN]
+    axes = list(itertools.product(solvers, batches, steps))
+    found: list[Group] = []
+    for solver, batch, count in axes:
+        base = _base(plain, solvers[solver], batch, count)
+        words = _words(solver, batch, base["solver"])
+        slug = "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", word) for word in words)
+        slug = slug if len(axes) > 1 else ""
+        found.append(Group(", ".join(words), slug, _cases(plain, settings, base)))
+    return found
+
+
+_GIVEN = -1  # the steps that the solver's own settings say
+
+
+def _base(
+    plain: dict[str, Any], solver: dict[str, Any], batch: int, count: int | None
+) -> dict[str, Any]:
+    config = {key: value for key, value in plain.items() if key not in _OWN}
+    config["train"] = {**plain["train"], "batch_size": batch}
+    config["solver"] = dict(solver)
+    if count != _GIVEN:
+        config["solver"] |= {"num_steps": count, "step_size": None, "grid": None}
+    return config
+
+
+def _cases(
+    plain: dict[str, Any], settings: BenchSettings, base: dict[str, Any]
+) -> tuple[Case, ...]:
+    own = [Case(name, {**base, "grad": node}) for name, node in plain["grads"].items()]
+    peers = [
+        # The section says which of symadj's methods does what the peer's does.
+        Case(peer.label, {**base, "grad": {"_target_": _like(peer)}}, peer)
+        for peer in VARIANTS
+        if peer.package in settings.peers
+    ]
+    return (*own, *peers)
+
+
+def _like(peer: Peer) -> str:
+    if peer.package == "diffrax":
+        return "symadj.grad.Checkpoint"
+    return "symadj.grad.Adjoint" if peer.adjoint else "symadj.grad.Backprop"
+
+
+def _words(name: str, batch: int, solver: dict[str, Any]) -> list[str]:
+    words = [name, f"batch {batch}"]
+    if solver.get("num_steps"):
+        words.append(f"{solver['num_steps']} steps")
+    elif solver.get("step_size"):
+        words.append(f"step size {solver['step_size']:g}")
+    elif not solver.get("grid"):
+        words.append(f"rtol {solver['rtol']:g} atol {solver['atol']:g}")
+    return words

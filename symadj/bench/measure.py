@@ -1,0 +1,197 @@
+"""Measures cases: each for itself in a process of its own, or several in turn in one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from symadj.bench.candidate import Candidate, TorchCandidate
+from symadj.bench.cases import Case, Peer
+from symadj.bench.gradients import relative_error
+from symadj.bench.problem import BenchProblem
+from symadj.bench.reference import Reference
+from symadj.bench.row import Row, describe
+from symadj.run.record import RunRecord
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How each case is measured.
+
+    Attributes:
+        repeats: timed evaluations.
+        warmup: evaluations before them.
+        time_limit: seconds after which a case gets no more repetitions; None: none.
+        isolate: whether each case has a process of its own.
+    """
+
+    repeats: int = 5
+    warmup: int = 1
+    time_limit: float | None = None
+    isolate: bool = True
+
+
+def measure(cases: Sequence[Case], plan: Plan, reference: Reference | None) -> list[RunRecord]:
+    """Measures cases in this process; their repetitions take turns.
+
+    Args:
+        cases: of one group.
+        plan: how.
+        reference: the gradient to compare with; None: gradients are not compared.
+
+    Returns:
+        A record for each case, failed or not.
+    """
+    rows = [Row.of(case) for case in cases]
+    for row in rows:
+        row.attempt(_prepare(plan))
+        row.attempt(_meter)
+    for _ in range(plan.repeats):
+        for row in rows:
+            if plan.time_limit is None or row.spent < plan.time_limit or not row.laps:
+                row.attempt(_time)
+    for row in rows:
+        row.attempt(_compare(reference))
+    return [row.finish() for row in rows]
+
+
+def measure_job(argument: Mapping[str, Any]) -> dict[str, Any]:
+    """`measure` for one case, as a job for `run_isolated`.
+
+    Args:
+        argument: as `job_of` makes it.
+
+    Returns:
+        {"record": its fields, "warnings": messages}.
+    """
+    peer = argument["peer"]
+    case = Case(argument["label"], argument["config"], Peer(**peer) if peer else None)
+    path = argument["reference"]
+    threads = given_threads(argument["config"]["threads"])
+    with threads, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        reference = Reference.load(Path(path)) if path else None
+        (record,) = measure([case], Plan(**argument["plan"]), reference)
+    return {"record": asdict(record), "warnings": sorted({str(w.message) for w in caught})}
+
+
+def job_of(case: Case, plan: Plan, reference: Path | None) -> dict[str, Any]:
+    """The argument of `measure_job`."""
+    return {
+        "label": case.label,
+        "config": case.config,
+        "peer": asdict(case.peer) if case.peer else None,
+        "plan": asdict(plan),
+        "reference": str(reference) if reference else None,
+    }
+
+
+def reference_job(argument: Mapping[str, Any]) -> None:
+    """Computes a reference, as a job for `run_isolated`.
+
+    Args:
+        argument: "config" of any case of the group, and "path", the file to write.
+    """
+    with given_threads(argument["config"]["threads"]):
+        Reference.of(BenchProblem.of(argument["config"])).save(Path(argument["path"]))
+
+
+@contextlib.contextmanager
+def given_threads(count: int | None) -> Iterator[None]:
+    """Gives torch so many threads for the block; None: those that it has."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _prepare(plan: Plan) -> Callable[[Row], None]:
+    """Builds the problem, evaluates it without a clock, and counts."""
+
+    def stage(row: Row) -> None:
+        row.problem = problem = BenchProblem.of(row.case.config)
+        record = row.record
+        describe(record, problem, plan.isolate)
+        for package in packages(row.case.peer):
+            record.environment[package] = version(package)
+        row.candidate = candidate = make_candidate(problem, row.case.peer)
+        for _ in range(plan.warmup):
+            candidate.evaluate()
+        counts = candidate.counts()
+        record.evaluations, record.steps = counts.evaluations, counts.steps
+        record.metrics["loss"] = candidate.loss
+
+    return stage
+
+
+def _meter(row: Row) -> None:
+    """The peak memory of one evaluation, which is no timed one."""
+    assert row.problem is not None
+    assert row.candidate is not None
+    meter = row.problem.settings.measure.meter(row.problem.parts.device)
+    if meter is not None:
+        row.record.memory = row.candidate.memory(meter)
+
+
+def _time(row: Row) -> None:
+    assert row.candidate is not None
+    row.laps.append(row.candidate.evaluate())
+
+
+def _compare(reference: Reference | None) -> Callable[[Row], None]:
+    """The gradient of the last evaluation against the reference's, in both precisions."""
+
+    def stage(row: Row) -> None:
+        candidate, problem = row.candidate, row.problem
+        assert candidate is not None
+        assert problem is not None
+        if reference is None:
+            return
+        true = reference
+        if candidate.grids is not None and candidate.grids != reference.grids:
+            # Rounding may turn a step's acceptance: the row's own steps are what counts.
+            true = Reference.of(problem, candidate.grids)
+        metrics = row.record.metrics
+        metrics["gradient_error"] = relative_error(candidate.gradient(), true.gradient)
+        replayed = candidate.replayed(true.grids)
+        metrics["gradient_error_float64"] = relative_error(replayed, true.gradient)
+
+    return stage
+
+
+def packages(peer: Peer | None) -> tuple[str, ...]:
+    """What a peer's figures depend on, by the names of its packages."""
+    if peer is None:
+        return ()
+    return (peer.package, "jax") if peer.package == "diffrax" else (peer.package,)
+
+
+def make_candidate(problem: BenchProblem, peer: Peer | None) -> Candidate:
+    """The method of a case on its problem.
+
+    Raises:
+        ImportError: a peer that is not installed.
+        IncompatibleError: a peer that cannot solve this problem.
+    """
+    if peer is None:
+        return TorchCandidate(problem)
+    if peer.package == "torchdiffeq":
+        from symadj.bench.peers.torchdiffeq_peer import TorchdiffeqCandidate
+
+        return TorchdiffeqCandidate(problem, peer)
+    # XLA looks here for the number of its threads when it is first used.
+    os.environ["NPROC"] = str(torch.get_num_threads())
+    from symadj.bench.peers.diffrax_peer import DiffraxCandidate
+
+    return DiffraxCandidate(problem, peer)

@@ -1,0 +1,236 @@
+"""A benchmark from its configuration to its tables."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from symadj.bench.cases import Case, Group, groups
+from symadj.bench.measure import (
+    Plan,
+    given_threads,
+    job_of,
+    measure,
+    measure_job,
+    packages,
+    reference_job,
+)
+from symadj.bench.problem import BenchProblem
+from symadj.bench.reference import Reference
+from symadj.bench.row import Row, describe
+from symadj.bench.settings import BenchSettings, bench_settings, with_choices
+from symadj.bench.table import Measured, line_of, markdown, write_tables
+from symadj.errors import IncompatibleError, InputError
+from symadj.run.build import build
+from symadj.run.configs import resolved
+from symadj.run.directory import check_name, make_run_directory, run_name
+from symadj.run.environment import environment
+from symadj.run.failure import story_of
+from symadj.run.files import CONFIG, RECORD, write_text
+from symadj.run.interrupt import InterruptGuard
+from symadj.run.isolate import run_isolated
+from symadj.run.log import say
+from symadj.run.record import RunRecord
+
+
+class NotInstalled(IncompatibleError):
+    """A peer whose packages are not there."""
+
+
+@dataclass
+class BenchResult:
+    """What a benchmark came to.
+
+    Attributes:
+        directory: where its tables, chart and records are.
+        groups: what was measured, by problem.
+    """
+
+    directory: Path
+    groups: list[Measured] = field(default_factory=list)
+
+    @property
+    def records(self) -> list[RunRecord]:
+        """Of all rows."""
+        return [record for group in self.groups for record in group.records]
+
+    @property
+    def status(self) -> str:
+        """ "ok" where something could be measured and no row failed by mistake, else "error"."""
+        statuses = {record.status for record in self.records}
+        return "ok" if "ok" in statuses and "error" not in statuses else "error"
+
+
+def bench(config: DictConfig, overrides: Sequence[str] = ()) -> BenchResult:
+    """Measures what the configuration says; prints the tables and leaves them in a directory.
+
+    Args:
+        config: composed by `symadj.run.configs.compose("bench", ...)`.
+        overrides: what was asked for on the command line; only names the directory.
+
+    Returns:
+        All records. A row that failed is a record with the status of its failure.
+
+    Raises:
+        InputError: a setting that cannot be used, before anything is measured.
+        KeyboardInterrupt: after the tables of what was measured were written.
+    """
+    config = resolved(with_choices(config))
+    settings = bench_settings(config)
+    todo = groups(config, settings)
+    problem = _check(todo)
+    name = settings.name or run_name(datetime.now(), overrides, settings.seed)
+    directory = make_run_directory(Path(settings.out), check_name(name))
+    write_text(directory / CONFIG, OmegaConf.to_yaml(config))
+    with InterruptGuard(), given_threads(settings.threads):
+        return _Bench(settings, todo, problem, directory).execute()
+
+
+class _Bench:
+    """The order of what happens in a benchmark."""
+
+    def __init__(
+        self, settings: BenchSettings, todo: Sequence[Group], problem: BenchProblem, directory: Path
+    ) -> None:
+        self.problem = problem
+        self.settings = settings
+        self.todo = todo
+        self.plan = Plan(settings.repeats, settings.warmup, settings.time_limit, settings.isolate)
+        self.result = BenchResult(directory)
+        self.total = sum(len(group.cases) for group in todo)
+        self.done = 0
+
+    def execute(self) -> BenchResult:
+        """Measures group by group; whatever happens, the tables of what there is are written."""
+        say(_header(self.problem, self.plan, self.result.directory))
+        try:
+            for group in self.todo:
+                measured = Measured(group.title, self.plan)
+                self.result.groups.append(measured)
+                self._measure(group, measured)
+        finally:
+            self._report()
+        return self.result
+
+    def _measure(self, group: Group, measured: Measured) -> None:
+        with tempfile.TemporaryDirectory(prefix="symadj-") as folder:
+            reference = self._reference(group, measured, Path(folder) / "reference.pt")
+            installed = [case for case in group.cases if not _missing(case)]
+            together = {} if self.plan.isolate else self._together(installed, reference)
+            for case in group.cases:
+                if missing := _missing(case):
+                    record = self._failed(case, "incompatible", story_of(missing))
+                elif self.plan.isolate:
+                    record = self._alone(case, reference, measured)
+                else:
+                    record = together[case.label]
+                self._keep(group, measured, record)
+
+    def _reference(self, group: Group, measured: Measured, path: Path) -> Path | None:
+        """Writes the reference gradient for all rows of a group; None where it cannot be had."""
+        say(f"{group.title}: the reference gradient in float64")
+        argument = {"config": group.neutral, "path": str(path)}
+        error = None
+        if self.plan.isolate:
+            limit = self.settings.time_limit
+            error = run_isolated(reference_job, argument, time_limit=limit, quiet=True).error
+        else:
+            try:
+                reference_job(argument)
+            except Exception as failure:
+                error = story_of(failure)
+        if error is None:
+            return path
+        message = f"no gradient errors: the reference failed ({error['type']}: {error['message']})"
+        measured.notes.append(message)
+        print(message, file=sys.stderr, flush=True)
+        return None
+
+    def _alone(self, case: Case, reference: Path | None, measured: Measured) -> RunRecord:
+        """A row from a process of its own."""
+        job = job_of(case, self.plan, reference)
+        ending = run_isolated(measure_job, job, time_limit=self.settings.time_limit, quiet=True)
+        if ending.error is not None:
+            return self._failed(case, ending.status, ending.error)
+        measured.warn(ending.value["warnings"])
+        return RunRecord(**ending.value["record"])
+
+    def _failed(self, case: Case, status: str, error: dict[str, Any]) -> RunRecord:
+        row = Row.of(case)
+        describe(row.record, self.problem, self.plan.isolate)
+        row.fail(status, error)
+        return row.finish()
+
+    def _together(self, cases: Sequence[Case], reference: Path | None) -> dict[str, RunRecord]:
+        loaded = Reference.load(reference) if reference else None
+        return {record.grad: record for record in measure(cases, self.plan, loaded)}
+
+    def _keep(self, group: Group, measured: Measured, record: RunRecord) -> None:
+        self.done += 1
+        folder = self.result.directory / "_".join(filter(None, (group.slug, record.name)))
+        record.name = f"{self.result.directory.name}/{folder.name}"
+        measured.records.append(record)
+        folder.mkdir()
+        record.save(folder / RECORD)
+        say(f"[{self.done}/{self.total}] {line_of(record)}")
+        if record.error is not None:
+            print(f"  {record.error['message']}", file=sys.stderr, flush=True)
+
+    def _report(self) -> None:
+        measured = [group for group in self.result.groups if group.records]
+        if measured:
+            files = write_tables(measured, self.result.directory)
+            say("\n" + markdown(measured, wide=False))
+            say(f"written to {self.result.directory}: {', '.join(path.name for path in files)}")
+
+
+def _check(todo: Sequence[Group]) -> BenchProblem:
+    """Refuses what can be refused before anything is measured; a problem, to tell what it is.
+
+    Raises:
+        InputError: a setting that cannot be used in any row.
+    """
+    problem, refused = None, None
+    for group in todo:
+        for case in group.cases:
+            with contextlib.suppress(IncompatibleError):  # its row will say so
+                build(case.config["solver"], "solver")
+                build(case.config["grad"], "grad")
+        try:
+            problem = problem or BenchProblem.of(group.neutral)
+        except IncompatibleError as error:
+            refused = error
+    if problem is None:
+        raise refused or InputError("nothing to measure.")
+    return problem
+
+
+def _header(problem: BenchProblem, plan: Plan, directory: Path) -> str:
+    parts, around = problem.parts, environment(problem.parts.device)
+    how = "each row in a process of its own" if plan.isolate else "repetitions in turn"
+    return "\n".join(
+        [
+            f"symadj-bench: {directory}",
+            f"  data    {parts.data.name} ({parts.data.dim}-d): {parts.data.note}",
+            f"  model   {type(parts.model).__name__}, {parts.parameter_count():,} parameters",
+            f"  on      {around['device_name']}, {around['threads']} threads, "
+            f"torch {around['torch']}, {problem.settings.dtype}",
+            f"  how     {plan.repeats} timed evaluations after {plan.warmup}; {how}",
+        ]
+    )
+
+
+def _missing(case: Case) -> NotInstalled | None:
+    missing = [package for package in packages(case.peer) if find_spec(package) is None]
+    if not missing:
+        return None
+    return NotInstalled(f"{missing[0]} is not installed: pip install 'symadj[peers]'")

@@ -1,0 +1,143 @@
+"""The settings of a benchmark, typed, and the choices that its lists name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from symadj.errors import InputError, suggest
+from symadj.run.configs import compose, group_options
+from symadj.run.settings import RunSettings
+
+CONFIG_NAME = "bench"
+PEERS = ("torchdiffeq", "diffrax")
+
+
+@dataclass
+class BenchSettings(RunSettings):
+    """The configuration of `symadj-bench`: that of a run, and what is measured.
+
+    Attributes:
+        grads: options of the group `grad`: names, or by name their nodes (see `with_choices`).
+        solvers: likewise of the group `solver`; empty: the one of `solver`.
+        batch: batch sizes; empty: `train.batch_size`.
+        steps: numbers of fixed steps, null for adaptive ones; empty: `solver.num_steps`.
+        peers: other software that is measured along: `PEERS`.
+        repeats: timed evaluations of each row.
+        warmup: evaluations before them that are not timed; the first one is counted.
+        isolate: whether each row has a process of its own.
+        time_limit: seconds after which a row is given up; null: none. Without isolation it only
+            ends the repetitions.
+    """
+
+    out: str = "results/bench"
+    grads: Any = MISSING
+    solvers: Any = MISSING
+    batch: list[int] = field(default_factory=list)
+    steps: list[int | None] = field(default_factory=list)
+    peers: list[str] = field(default_factory=list)
+    repeats: int = 5
+    warmup: int = 1
+    isolate: bool = True
+    time_limit: float | None = 600
+
+    def check(self) -> None:
+        """Raises `InputError` for a value out of its range."""
+        super().check()
+        for peer in self.peers:
+            if peer not in PEERS:
+                raise InputError(f"unknown peer {peer!r}.{suggest(peer, PEERS)}")
+        for name, low in (("repeats", 1), ("warmup", 1)):
+            if getattr(self, name) < low:
+                raise InputError(f"{name}={getattr(self, name)}; it must be at least {low}.")
+        for name in ("batch", "steps"):
+            for value in getattr(self, name):
+                if value is not None and value < 1:
+                    raise InputError(f"{name} holds {value}; every entry must be at least 1.")
+        for name in ("batch", "steps", "peers"):
+            values = list(getattr(self, name))
+            if len(set(values)) < len(values):
+                raise InputError(f"{name}={values} holds a value twice.")
+        if not self.grads and not self.peers:
+            raise InputError("nothing to measure: give grads=[...] or peers=[...].")
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise InputError(f"time_limit={self.time_limit}; it must be above 0, or null for none.")
+
+
+ConfigStore.instance().store(name="bench_settings", node=BenchSettings)
+
+
+def bench_settings(config: DictConfig) -> BenchSettings:
+    """A resolved configuration as the typed object, its ranges checked.
+
+    Raises:
+        InputError: an unknown setting, a wrong type, or a value out of its range.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(BenchSettings), config)
+        settings = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"the configuration cannot be used: {reason}") from error
+    assert isinstance(settings, BenchSettings)
+    settings.check()
+    return settings
+
+
+def with_choices(config: DictConfig, extra: Path | None = None) -> DictConfig:
+    """The configuration with the options that `grads` and `solvers` name in place of the names.
+
+    The settings given for `grad` and `solver` hold wherever they fit: those of `grad` for the
+    method of that name, those of `solver` (tolerances, step size) for all solvers.
+
+    Args:
+        config: as composed; lists that hold no names (any more) stay as they are.
+        extra: a further directory of configurations.
+
+    Raises:
+        InputError: a name that the group does not have.
+    """
+    config = config.copy()
+    with open_dict(config):
+        if not isinstance(config.grads, DictConfig):
+            config.grads = _grads(config, extra)
+        if not isinstance(config.solvers, DictConfig):
+            config.solvers = _solvers(config, extra)
+    return config
+
+
+def _grads(config: DictConfig, extra: Path | None) -> dict[str, DictConfig]:
+    nodes = _options("grad", config.grads, extra)
+    same = [name for name, node in nodes.items() if node.get("_target_") == config.grad._target_]
+    if len(same) == 1:
+        nodes[same[0]] = config.grad
+    return nodes
+
+
+def _solvers(config: DictConfig, extra: Path | None) -> dict[str, DictConfig]:
+    nodes = _options("solver", config.solvers, extra)
+    for node in nodes.values():
+        for key, value in config.solver.items():
+            if key in node and key not in ("_target_", "method"):
+                node[key] = value
+    return nodes
+
+
+def _options(group: str, names: Any, extra: Path | None) -> dict[str, DictConfig]:
+    """The nodes of a group's options, by name."""
+    if not isinstance(names, ListConfig):
+        raise InputError(f"{group}s={names}; a list of names is needed: {group}s=[NAME,...].")
+    allowed = group_options(extra).get(group, [])
+    nodes: dict[str, DictConfig] = {}
+    for name in names:
+        if name not in allowed:
+            raise InputError(f"{group}s: unknown {group} {name!r}.{suggest(name, allowed)}")
+        if name in nodes:
+            raise InputError(f"{group}s={list(names)} holds {name!r} twice.")
+        nodes[name] = compose(CONFIG_NAME, [f"{group}={name}"], extra)[group]
+    return nodes

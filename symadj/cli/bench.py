@@ -1,0 +1,66 @@
+"""`symadj-bench`: what each gradient method costs on one problem, and how exact it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from symadj.bench.run import bench
+from symadj.bench.settings import with_choices
+from symadj.cli.app import App
+from symadj.run.configs import resolved
+
+PURPOSE = """\
+Measures gradient methods side by side on one batch of a problem, same weights and noise for all:
+seconds, peak memory with its parts, evaluations, steps, and the error of the gradient. Prints the
+tables and writes them as CSV, Markdown and LaTeX with a bar chart. A method that fails or runs out
+of memory or time is a cell of the table. Without overrides: five methods on a flow for
+scikit-learn's digits, each in a process of its own."""
+
+SETTINGS = (
+    ("grads=[aca,symplectic]", "the gradient methods"),
+    ("peers=[torchdiffeq,diffrax]", "other software beside them (pip install 'symadj[peers]')"),
+    ("solvers=[dopri5,bosh3]", "an axis: solvers; solver.rtol, solver.atol hold for all"),
+    ("batch=[100,1000]", "an axis: batch sizes"),
+    ("steps=[10,100]", "an axis: numbers of fixed steps"),
+    ("experiment=gas_sized", "synthetic data and network of the size of GAS"),
+    ("repeats=10 warmup=2", "timed evaluations of a row, and those before them"),
+    ("isolate=false", "one process for all rows, their repetitions in turn"),
+    ("time_limit=60", "seconds for a row"),
+    ("measure.memory_budget=64MiB", "a row that needs more is out of memory"),
+    ("measure.memory=profiler", "another meter; none: no metering"),
+    ("device=cpu dtype=float64 threads=2", "where and how precisely"),
+    ("name=NAME out=DIR", "name of the directory and where it is made"),
+)
+
+
+class BenchApp(App):
+    """An `App` whose lists name options of groups, those of `--config-dir` included."""
+
+    def configuration(self, overrides: Sequence[str], extra: Path | None = None) -> DictConfig:
+        return resolved(with_choices(super().configuration(overrides, extra), extra))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    return APP.main(argv)
+
+
+def _run(config: DictConfig, overrides: Sequence[str]) -> str:
+    return bench(config, overrides).status
+
+
+APP = BenchApp(
+    name="symadj-bench",
+    config_name="bench",
+    purpose=PURPOSE,
+    settings=SETTINGS,
+    prepare=lambda config, _: config,
+    run=_run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

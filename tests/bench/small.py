@@ -1,0 +1,36 @@
+"""A benchmark small enough for tests: a row of it takes some hundredths of a second."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from symadj.bench.cases import Case, groups
+from symadj.bench.settings import bench_settings, with_choices
+from symadj.run.configs import compose, resolved
+
+SMALL = (
+    "data=mixture",
+    "data.dim=2",
+    "data.size=20",
+    "model.hidden=[6]",
+    "model.noise=gaussian",
+    "train.batch_size=6",
+    "grads=[symplectic]",
+    "repeats=1",
+    "threads=1",
+    "isolate=false",
+)
+
+
+def small(*overrides: str) -> DictConfig:
+    """The configuration of a small benchmark."""
+    names = {override.partition("=")[0] for override in overrides}
+    kept = [override for override in SMALL if override.partition("=")[0] not in names]
+    return resolved(with_choices(compose("bench", [*kept, *overrides])))
+
+
+def small_cases(*overrides: str) -> tuple[Case, ...]:
+    """The cases of a small benchmark that has one group."""
+    config = small(*overrides)
+    (group,) = groups(config, bench_settings(config))
+    return group.cases
