@@ -1,0 +1,152 @@
+"""diffrax on the same flow, compiled as a whole: see `symadj.bench.peers.jax_flow`."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax  # pyright: ignore[reportMissingImports]
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from symadj.bench.candidate import Counts, Lap, finite
+from symadj.bench.cases import Peer
+from symadj.bench.peers.jax_flow import JaxFlow, Solves, Stepping, adaptive, array, on_grid
+from symadj.bench.problem import BenchProblem
+from symadj.bench.replay import Grid
+from symadj.errors import IncompatibleError, MaxStepsExceeded
+from symadj.models.cnf import NOISES
+from symadj.run.meter import Meter
+from symadj.run.storages import over_budget
+from symadj.tasks.density import Density
+
+
+class DiffraxCandidate:
+    """diffrax's default: backpropagation from recursive checkpoints (Stumm and Walther 2010).
+
+    diffrax is told how many steps each solve takes, so that it keeps as few checkpoints as that
+    number allows; left alone it is ready for 4096.
+
+    Args:
+        problem: a flow under the task `Density`.
+        peer: which trace.
+
+    Raises:
+        IncompatibleError: another model or task, a solver that diffrax does not have, or a device
+            other than the CPU.
+        MaxStepsExceeded: a solve does not reach its end.
+    """
+
+    def __init__(self, problem: BenchProblem, peer: Peer) -> None:
+        parts = problem.parts
+        if type(parts.task) is not Density or parts.device.type != "cpu":
+            raise IncompatibleError("the peer diffrax needs task=density and device=cpu.")
+        self.problem = problem
+        self.solver = parts.integrator.solver
+        self.flow = JaxFlow(parts.model, self.solver.method, peer.tangent)
+        self.loss = float("nan")
+        self._gradient: Mapping[str, Any] = {}
+        self._counts = Counts({}, {})
+        with _precision(parts.dtype):
+            self._inputs = self._make_inputs()
+            self._step = self._compile()
+
+    @property
+    def grids(self) -> None:
+        """Those of diffrax are its own."""
+
+    def evaluate(self) -> Lap:
+        """Computes the loss and its gradient once, in one compiled function."""
+        started = time.perf_counter()
+        with _precision(self.problem.parts.dtype):
+            (loss, solves), gradient = jax.block_until_ready(self._step(*self._inputs))
+        total = time.perf_counter() - started
+        self.loss, self._gradient = finite(float(loss)), gradient
+        steps, accepted = (int(sum(counts)) for counts in (solves.steps, solves.accepted))
+        self._counts = Counts({}, {"accepted": accepted, "rejected": steps - accepted})
+        return Lap(total)
+
+    def gradient(self) -> Tensor:
+        """The gradient of the last evaluation, one float64 vector."""
+        return _flat(self._gradient, self.problem.parts.model)
+
+    def counts(self) -> Counts:
+        """Steps of the last evaluation; diffrax does not count its evaluations."""
+        return self._counts
+
+    def memory(self, meter: Meter) -> dict[str, Any]:
+        """What the compiled function needs, by XLA's own account: temporaries and results.
+
+        Raises:
+            MemoryBudgetExceeded: more than the meter's budget.
+        """
+        account = self._step.memory_analysis()
+        peak = int(account.temp_size_in_bytes + account.output_size_in_bytes)
+        if meter.budget is not None and peak > meter.budget:
+            raise over_budget(peak, meter.budget, "by XLA's account")
+        parts = ("outputs", "checkpoints", "graph", "optimizer", "reserved")
+        return {"meter": "xla", "peak_bytes": peak, **{f"{part}_bytes": None for part in parts}}
+
+    def replayed(self, grids: Sequence[Grid]) -> Tensor:
+        """The gradient in float64 on the given steps."""
+        with _precision(torch.float64):
+            loss = self.flow.loss([on_grid(grid) for grid in grids])
+            gradient, _ = jax.jit(jax.grad(loss, has_aux=True))(*self._make_inputs())
+            return _flat(gradient, self.problem.parts.model)
+
+    def _make_inputs(self) -> tuple[Mapping[str, Any], Any, list[Any]]:
+        """Weights, batch and noise: those that the model has, in JAX's present precision."""
+        model, batch = self.problem.parts.model, self.problem.batch
+        self.problem.draw_again()
+        draw = NOISES[str(model.noise)]
+        noise = [array(draw(batch, None)) for _ in self.flow.networks]
+        return {name: array(p) for name, p in model.named_parameters()}, array(batch), noise
+
+    def _compile(self) -> Any:
+        """The loss and its gradient, compiled for the number of steps that they take."""
+        free = self._stepping(self.solver.max_steps)
+        _, solves = jax.jit(self.flow.loss([free] * len(self.flow.networks)))(*self._inputs)
+        if not all(bool(ended) for ended in solves.ended):
+            raise _step_limit(solves)
+        bounded = [self._stepping(int(steps)) for steps in solves.steps]
+        step = jax.value_and_grad(self.flow.loss(bounded), has_aux=True)
+        return jax.jit(step).lower(*self._inputs).compile()
+
+    def _stepping(self, max_steps: int) -> Stepping:
+        solver = self.solver
+        if solver.adaptive:
+            return adaptive(solver.rtol, solver.atol, solver.first_step, max_steps)
+        return on_grid(solver.fixed_grid(0.0, self.flow.T))
+
+
+def _step_limit(solves: Solves) -> MaxStepsExceeded:
+    steps, accepted = (int(sum(counts)) for counts in (solves.steps, solves.accepted))
+    unknown = float("nan")
+    return MaxStepsExceeded(
+        "diffrax did not reach the end of a solve",
+        phase="forward",
+        t=unknown,
+        h=unknown,
+        steps=accepted,
+        rejects=steps - accepted,
+        largest=unknown,
+    )
+
+
+def _flat(gradient: Mapping[str, Any], model: nn.Module) -> Tensor:
+    parts = [np.asarray(gradient[name], dtype=np.float64) for name, _ in model.named_parameters()]
+    return torch.from_numpy(np.concatenate([part.ravel() for part in parts]))
+
+
+@contextlib.contextmanager
+def _precision(dtype: torch.dtype) -> Iterator[None]:
+    """Makes JAX work in this precision for the block: by default it makes float32 of everything."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", dtype == torch.float64)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)

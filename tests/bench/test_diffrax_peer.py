@@ -1,0 +1,73 @@
+"""diffrax on the same flow; these tests need it installed (pip install 'symadj[peers]')."""
+
+from __future__ import annotations
+
+import pytest
+
+from symadj.bench.cases import Case
+from symadj.bench.measure import Plan, measure
+from symadj.bench.problem import BenchProblem
+from symadj.bench.reference import Reference
+from symadj.run.record import RunRecord
+from tests.bench.small import small_cases
+
+pytest.importorskip("diffrax")
+
+pytestmark = pytest.mark.slow  # XLA compiles for seconds
+
+PLAN = Plan(repeats=1, isolate=False)
+
+
+def cases(*overrides: str) -> tuple[Case, ...]:
+    return small_cases("grads=[]", "peers=[diffrax]", *overrides)
+
+
+def rows(*overrides: str) -> dict[str, RunRecord]:
+    found = cases(*overrides)
+    reference = Reference.of(BenchProblem.of(found[0].config))
+    return {record.grad: record for record in measure(found, PLAN, reference)}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("solver.rtol=1e-3", "solver.atol=1e-3", "model.components=2"),
+        ("solver=midpoint", "solver.num_steps=3", "model.activation=softplus"),
+        ("solver=bosh3", "model.layer=concat", "model.noise=rademacher"),
+        ("solver=heun", "model.layer=plain", "model.T=0.5"),
+    ],
+)
+def test_on_the_same_steps_its_gradient_is_ours(overrides: tuple[str, ...]) -> None:
+    for record in rows(*overrides).values():
+        assert record.status == "ok", record.error
+        assert record.metrics["gradient_error_float64"] < 1e-12
+        # Its own steps and float32: near, and not the same.
+        assert 0 < record.metrics["gradient_error"] < 1e-2
+
+
+def test_a_row_holds_steps_memory_and_seconds() -> None:
+    record = rows("solver=midpoint", "solver.num_steps=3")["diffrax"]
+    assert record.steps == {"accepted": 3, "rejected": 0}
+    assert record.evaluations == {}
+    assert record.memory is not None
+    assert record.memory["meter"] == "xla"
+    assert record.memory["peak_bytes"] > 0
+    assert record.seconds["iteration"]["n"] == 1
+    assert record.seconds["forward"]["n"] == 0
+    assert {"diffrax", "jax"} <= record.environment.keys()
+
+
+@pytest.mark.parametrize(
+    ("override", "status", "complaint"),
+    [
+        ("model.trace=exact", "incompatible", "hutchinson"),
+        ("solver=dop853", "incompatible", "dop853"),
+        ("solver.max_steps=2", "step_limit", "diffrax"),
+        ("measure.memory_budget=100", "oom", "XLA"),
+    ],
+)
+def test_what_it_cannot_do_is_a_status(override: str, status: str, complaint: str) -> None:
+    (case, _) = cases(override)
+    (record,) = measure([case], PLAN, None)
+    assert record.status == status
+    assert complaint in (record.error or {})["message"]
