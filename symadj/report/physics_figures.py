@@ -124,7 +124,8 @@ def phase_portraits(
         true, ours = truth[..., [i, j]], predicted[..., [i, j]]
         _pairs(ax, [orbit.T for orbit in true], [orbit.T for orbit in ours])
         ax.plot(true[:, 0, 0], true[:, 0, 1], "o", color=TRUTH, markersize=3)
-        dress(ax, _label(names[i], units), _label(names[j], units), title)
+        dress(ax, _with_unit(names[i], units), _with_unit(names[j], units), title)
+        ax.locator_params(nbins=5)
         wide, high = _limit(ax.set_xlim, true[..., 0]), _limit(ax.set_ylim, true[..., 1])
         alike = (units or {}).get(names[i]) == (units or {}).get(names[j])
         if alike and max(wide, high) < SQUARE_UP_TO * min(wide, high):
@@ -177,7 +178,8 @@ def errors_over_time(
                 ax.fill_between(runs.index, *band, color=style.color, alpha=0.15, linewidth=0)
         what = ERRORS.get(quantity, quantity)
         unit = (units or {}).get(what)
-        label = f"mean squared error of the {what}" + (f" [({unit})$^2$]" if unit else "")
+        squared = f"({unit})$^2$" if unit and " " in unit else f"{unit}$^2$"
+        label = f"mean squared error of the {what}" + (f" [{squared}]" if unit else "")
         dress(ax, "prediction " + _label("t", units), label, title)
         ax.set_yscale("log")
     axes[0].legend(frameon=False, fontsize=SMALL_FONT_SIZE)
@@ -185,8 +187,13 @@ def errors_over_time(
 
 
 def _label(name: str, units: Units | None) -> str:
+    """The label of a quantity: time and position are spelt out."""
+    return NAMES.get(name, name) + _with_unit(name, units).removeprefix(name)
+
+
+def _with_unit(name: str, units: Units | None) -> str:
     unit = (units or {}).get(name)
-    return NAMES.get(name, name) + (f" [{unit}]" if unit else "")
+    return f"{name} [{unit}]" if unit else name
 
 
 def _colours(name: str) -> Colormap:

@@ -45,8 +45,9 @@ def build(
         )
     target = locate(plain["_target_"], key)
     settings = {name: value for name, value in plain.items() if name != "_target_"}
-    given |= {k: v for k, v in _accepted(target, offered or {}).items() if settings.get(k) is None}
-    settings = {name: value for name, value in settings.items() if name not in given}
+    taken = {k: v for k, v in _accepted(target, offered or {}).items() if settings.get(k) is None}
+    settings = {name: value for name, value in settings.items() if name not in taken}
+    given |= taken
     checked = check_arguments(target, settings, key, given=given)
     return target(**checked, **given)
 

@@ -89,12 +89,12 @@ def test_portraits_of_every_pair_with_named_axes() -> None:
     predicted[0, 5:] = np.nan
     figure = rendered(
         phase_portraits(
-            truth, predicted, ((0, 2), (1, 3)), ("q1", "q2", "p1", "p2"), {"q1": "rad"}, "two"
+            truth, predicted, ((0, 2), (1, 3)), ("q1", "x", "p1", "p2"), {"q1": "rad"}, "two"
         )
     )
     first, second = figure.axes
     assert (first.get_xlabel(), first.get_ylabel()) == ("q1 [rad]", "p1")
-    assert (second.get_xlabel(), second.get_ylabel()) == ("q2", "p2")
+    assert (second.get_xlabel(), second.get_ylabel()) == ("x", "p2")
     assert np.allclose(np.asarray(second.lines[2].get_xdata()), truth[1, :, 1])
     assert (first.get_aspect(), second.get_aspect()) == ("auto", 1.0), "equal where units agree"
 
@@ -124,6 +124,6 @@ def test_errors_of_methods_over_prediction_time() -> None:
     assert np.isnan(np.asarray(adjoint.get_ydata())[5:]).all()
     assert state.get_yscale() == "log"
     assert state.get_xlabel() == "prediction time t [s]"
-    assert state.get_ylabel() == "mean squared error of the state [(m)$^2$]"
+    assert state.get_ylabel() == "mean squared error of the state [m$^2$]"
     assert energy.get_ylabel() == "mean squared error of the energy"
     assert len(state.collections) == 1, "a band where there are several runs"
