@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from typing import TextIO
 
 from symadj.errors import InputError
 
@@ -18,6 +19,7 @@ except ImportError:  # not a POSIX system: two processes are not kept apart ther
     fcntl = None
 
 _LONGEST = 96
+_LOCK = ".lock"
 # What says nothing about the experiment itself.
 _LEFT_OUT = {"seed", "name", "out", "resume", "isolate", "fresh", "train.figures"}
 
@@ -84,24 +86,33 @@ def sole_user(directory: Path) -> Iterator[None]:
     """Holds a run directory for this process; the system lets go when the process ends.
 
     Raises:
-        InputError: another process is training there.
+        InputError: another process is training there, or the directory cannot be written.
     """
-    path = directory / ".lock"
-    with open(path, "w") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(
-                    f"{directory} is in use: another process is training there."
-                ) from error
+    try:
+        file = open(directory / _LOCK, "w")  # noqa: SIM115  closed below, in every case
+    except OSError as error:
+        raise InputError(f"{directory} cannot be written ({error.strerror}).") from error
+    with file:
+        if not _lock(file):
+            raise InputError(f"{directory} is in use: another process is training there.")
         yield
 
 
 def in_use(directory: Path) -> bool:
     """Whether some process is training in this run directory now."""
     try:
-        with sole_user(directory):
-            return False
-    except InputError:
+        with open(directory / _LOCK) as file:
+            return not _lock(file)
+    except OSError:
+        return False
+
+
+def _lock(file: TextIO) -> bool:
+    """Takes the lock of an open file, until that is closed; False where another process has it."""
+    if fcntl is None:
         return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
