@@ -132,15 +132,10 @@ def odeint_adjoint(
 ) -> Any:
     """`odeint` with the continuous adjoint method, under the names torchdiffeq gives its options.
 
+    func, y0, t, rtol, atol, method, options and params, the returned states and the errors are
+    those of `odeint`; what the method computes is in `symadj.grad.Adjoint`.
+
     Args:
-        func: as in `odeint`, and so are y0, t, rtol, atol, method, options, params.
-        y0: see above.
-        t: see above.
-        rtol: see above.
-        atol: see above.
-        method: see above.
-        options: see above.
-        params: see above.
         adjoint_rtol: relative tolerance of the backward solve.
         adjoint_atol: absolute tolerance of the backward solve.
         adjoint_method: its solver.
