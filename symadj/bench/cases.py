@@ -62,7 +62,7 @@ class Case:
     @property
     def slug(self) -> str:
         """A name for files and directories."""
-        return re.sub(r"[^A-Za-z0-9.]+", "-", self.label)
+        return _slug(self.label)
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,11 @@ def groups(config: DictConfig, settings: BenchSettings) -> list[Group]:
     found: list[Group] = []
     for solver, batch, count in axes:
         base = _base(plain, solvers[solver], batch, count)
-        words = _words(solver, batch, base["solver"])
-        slug = "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", word) for word in words)
+        words, steps_word = [solver, f"batch {batch}"], _steps_word(base["solver"])
+        slug = "_".join(map(_slug, words if count in (_GIVEN, None) else [*words, steps_word]))
         slug = slug if len(axes) > 1 else ""
-        found.append(Group(", ".join(words), slug, _cases(plain, settings, base)))
+        title = ", ".join(filter(None, [*words, steps_word]))
+        found.append(Group(title, slug, _cases(plain, settings, base)))
     return found
 
 
@@ -140,12 +141,13 @@ def _like(peer: Peer) -> str:
     return "symadj.grad.Adjoint" if peer.adjoint else "symadj.grad.Backprop"
 
 
-def _words(name: str, batch: int, solver: dict[str, Any]) -> list[str]:
-    words = [name, f"batch {batch}"]
+def _steps_word(solver: dict[str, Any]) -> str:
     if solver.get("num_steps"):
-        words.append(f"{solver['num_steps']} steps")
-    elif solver.get("step_size"):
-        words.append(f"step size {solver['step_size']:g}")
-    elif not solver.get("grid"):
-        words.append(f"rtol {solver['rtol']:g} atol {solver['atol']:g}")
-    return words
+        return f"{solver['num_steps']} steps"
+    if solver.get("step_size"):
+        return f"step size {solver['step_size']:g}"
+    return "" if solver.get("grid") else f"rtol {solver['rtol']:g} atol {solver['atol']:g}"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text)

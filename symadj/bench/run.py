@@ -6,7 +6,7 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,7 +86,7 @@ def bench(config: DictConfig, overrides: Sequence[str] = ()) -> BenchResult:
     """
     config = resolved(with_choices(config))
     settings = bench_settings(config)
-    todo = groups(config, settings)
+    todo = [_once_where_missing(group) for group in groups(config, settings)]
     problem = _check(todo)
     name = settings.name or run_name(datetime.now(), overrides, settings.seed)
     directory = make_run_directory(Path(settings.out), check_name(name))
@@ -227,6 +227,15 @@ def _header(problem: BenchProblem, plan: Plan, directory: Path) -> str:
             f"  how     {plan.repeats} timed evaluations after {plan.warmup}; {how}",
         ]
     )
+
+
+def _once_where_missing(group: Group) -> Group:
+    """The group with one row for each peer that is not installed, whatever it has to offer."""
+    kept: dict[str, Case] = {}
+    for case in group.cases:
+        missing = case.peer is not None and _missing(case) is not None
+        kept.setdefault(case.peer.package if missing and case.peer else case.label, case)
+    return replace(group, cases=tuple(kept.values()))
 
 
 def _missing(case: Case) -> NotInstalled | None:

@@ -76,8 +76,7 @@ def test_a_peer_that_is_not_installed_is_a_cell_that_says_how_to_get_it(
     result = bench(small(f"out={tmp_path}", "peers=[torchdiffeq]"))
     assert result.status == "ok"
     statuses = {record.grad: record.status for record in result.records}
-    assert statuses["symplectic"] == "ok"
-    assert statuses["torchdiffeq"] == "incompatible"
+    assert statuses == {"symplectic": "ok", "torchdiffeq": "incompatible"}
     text = (result.directory / "table.md").read_text()
     assert "not installed" in text
     assert "pip install 'symadj[peers]'" in text
