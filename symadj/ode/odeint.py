@@ -123,6 +123,7 @@ def odeint_adjoint(
     atol: float = 1e-9,
     method: str = "dopri5",
     options: Mapping[str, Any] | None = None,
+    gradient: str | GradientMethod = "adjoint",
     params: Sequence[Tensor] | None = None,
     adjoint_rtol: float | None = None,
     adjoint_atol: float | None = None,
@@ -136,6 +137,7 @@ def odeint_adjoint(
     those of `odeint`; what the method computes is in `symadj.grad.Adjoint`.
 
     Args:
+        gradient: "adjoint"; another method takes none of the adjoint_... arguments.
         adjoint_rtol: relative tolerance of the backward solve.
         adjoint_atol: absolute tolerance of the backward solve.
         adjoint_method: its solver.
@@ -146,7 +148,14 @@ def odeint_adjoint(
     of_backward = dict(adjoint_options or {})
     if of_backward.get("norm") == "seminorm":
         del of_backward["norm"]
-    adjoint = Adjoint(adjoint_rtol, adjoint_atol, adjoint_method, of_backward or None)
+    given = (adjoint_rtol, adjoint_atol, adjoint_method, of_backward or None)
+    if gradient == "adjoint":
+        gradient = Adjoint(*given)
+    elif any(value is not None for value in given):
+        raise InputError(
+            f"adjoint_rtol, adjoint_atol, adjoint_method and adjoint_options go with "
+            f'gradient="adjoint"; given is {gradient!r}. Leave them out, or the gradient.'
+        )
     return odeint(
         func,
         y0,
@@ -155,7 +164,7 @@ def odeint_adjoint(
         atol=atol,
         method=method,
         options=options,
-        gradient=adjoint,
+        gradient=gradient,
         params=[*(params or ()), *(adjoint_params or ())],
     )
 

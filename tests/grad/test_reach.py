@@ -15,6 +15,7 @@ from symadj import (
     CapturedTensorError,
     DoubleBackwardError,
     IncompatibleError,
+    InputError,
     odeint,
     odeint_adjoint,
     solve,
@@ -293,6 +294,13 @@ def test_odeint_adjoint_takes_the_names_of_torchdiffeq() -> None:
     ys = odeint(field, y0, T, rtol=1e-8, atol=1e-8, gradient="backprop")
     (reference,) = torch.autograd.grad(ys.sin().sum(), field.weight)
     assert torch.allclose(ours, reference, rtol=1e-6)
+
+
+def test_odeint_adjoint_refuses_its_options_with_another_gradient() -> None:
+    ys = odeint_adjoint(Wave(), start(4, 3), T, rtol=1e-4, gradient="aca")
+    assert "Replay" in ys.grad_fn.name()
+    with pytest.raises(InputError, match="go with gradient=\"adjoint\"; given is 'aca'"):
+        odeint_adjoint(Wave(), start(4, 3), T, gradient="aca", adjoint_rtol=1e-3)
 
 
 @pytest.mark.parametrize("seminorm", [True, False])
