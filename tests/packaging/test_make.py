@@ -23,8 +23,15 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(checkout: Path, *arguments: str) -> str:
+    # As a user's own call, even where these tests are run by make.
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
     done = subprocess.run(
-        ["make", *arguments], cwd=checkout, capture_output=True, text=True, check=False
+        ["make", *arguments],
+        cwd=checkout,
+        env={name: value for name, value in os.environ.items() if name not in outer},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
