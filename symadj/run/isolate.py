@@ -109,17 +109,8 @@ def run_isolated(
                 stdout=subprocess.DEVNULL if quiet else None,
                 stderr=errors if quiet else None,
             )
-            try:
-                process.wait(time_limit)
-            except subprocess.TimeoutExpired:
-                _end(process)
+            if not _ended(process, time_limit):
                 return _failure(TimeLimitExceeded(f"ended after its time limit of {time_limit} s"))
-            except BaseException:
-                # Ctrl-C in a terminal reaches the process as well: it may be ending already.
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(1.0)
-                _end(process)
-                raise
             answer = folder / _ANSWER
             if process.returncode == 0 and answer.exists():
                 return Ending(**json.loads(answer.read_text(encoding="utf-8")))
@@ -151,6 +142,22 @@ def _address(job: Callable[..., Any]) -> str:
     assert job.__module__ != "__main__", f"{job} cannot be imported by another process"
     assert "." not in job.__qualname__, f"{job} is not at the top of its module"
     return f"{job.__module__}:{job.__qualname__}"
+
+
+def _ended(process: subprocess.Popen[bytes], time_limit: float | None) -> bool:
+    """Waits for the process; False where its time was over and it had to be ended."""
+    try:
+        process.wait(time_limit)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        return False
+    except BaseException:
+        # Ctrl-C in a terminal reaches the process as well: it may be ending already.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1.0)
+        _end(process)
+        raise
+    return True
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
