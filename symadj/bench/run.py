@@ -65,7 +65,7 @@ class BenchResult:
 
     @property
     def status(self) -> str:
-        """ "ok" where something could be measured and no row failed by mistake, else "error"."""
+        """Either "ok" (something was measured, no row failed by mistake) or "error"."""
         statuses = {record.status for record in self.records}
         return "ok" if "ok" in statuses and "error" not in statuses else "error"
 
