@@ -61,7 +61,8 @@ def _value_and_pullbacks(
     """f(t, z) [B, d] and (df/dz)^T w for every w of `cotangents` [K, B, d]."""
     wanted = torch.is_grad_enabled()
     with torch.enable_grad():
-        leaf = z if z.requires_grad else z.detach().requires_grad_()
+        # Without a graph to keep, z may be a view that autograd cannot reach.
+        leaf = z if wanted and z.requires_grad else z.detach().requires_grad_()
         f = network(t, leaf)
         products = [
             torch.autograd.grad(
