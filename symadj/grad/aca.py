@@ -14,7 +14,6 @@ from torch import Tensor
 from symadj.grad.base import Outputs, Replay, StepwiseReplay
 from symadj.ode.engine import Step
 from symadj.ode.field import grad_or_none
-from symadj.solvers import Attempt
 
 
 class ACA(StepwiseReplay):
@@ -25,10 +24,6 @@ class ACA(StepwiseReplay):
     """
 
     name = "aca"
-
-    def keep(self, attempt: Attempt) -> tuple[Tensor, ...]:
-        """The state at the step's start."""
-        return (attempt.y0,)
 
     def pull_step(
         self,

@@ -138,7 +138,11 @@ class ReplayMethod(OneNodeMethod):
 
 
 class StepwiseReplay(ReplayMethod):
-    """A replay that goes back one accepted step at a time."""
+    """A replay that goes back one accepted step at a time, from the state at its start."""
+
+    def keep(self, attempt: Attempt) -> tuple[Tensor, ...]:
+        """The state at the step's start."""
+        return (attempt.y0,)
 
     @abstractmethod
     def pull_step(

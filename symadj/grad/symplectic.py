@@ -38,10 +38,6 @@ class Symplectic(StepwiseReplay):
 
     name = "symplectic"
 
-    def keep(self, attempt: Attempt) -> tuple[Tensor, ...]:
-        """The state at the step's start."""
-        return (attempt.y0,)
-
     def pull_step(
         self,
         replay: Replay,
