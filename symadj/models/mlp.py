@@ -7,9 +7,11 @@ from itertools import pairwise
 from typing import cast
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from symadj.errors import InputError, suggest
 from symadj.models.layers import ACTIVATIONS, LAYERS, TimeAffine
+from symadj.models.tangent_stack import KERNELS, applies, tangent_stack
 
 
 class MLP(nn.Module):
@@ -48,6 +50,7 @@ class MLP(nn.Module):
         make = LAYERS[layer]
         self.layers = nn.ModuleList(make(i, o) for i, o in pairwise(widths))
         self.activation = ACTIVATIONS[activation]
+        self.kernel = KERNELS.get(activation)
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """f(t, x), of x's shape [B, dim]."""
@@ -69,11 +72,17 @@ class MLP(nn.Module):
         Returns:
             [B, dim] and [..., B, dim].
         """
-        first, *others = self._stack()
-        x, dx = first.tangent(t, x, dx)
-        for layer in others:
-            x, dx = self.activation.tangent(x, dx)
-            x, dx = layer.tangent(t, x, dx)
+        maps = [tensor for layer in self._stack() for tensor in layer.affine(t)]
+        if self.kernel is not None and applies(x, dx):
+            return tangent_stack(self.kernel, self._written_out, x, dx, *maps)
+        return self._written_out(x, dx, *maps)
+
+    def _written_out(self, x: Tensor, dx: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor]:
+        """`tangent` for W_1, b_1, ..., W_L, b_L at one time."""
+        for i in range(0, len(maps), 2):
+            if i > 0:
+                x, dx = self.activation.tangent(x, dx)
+            x, dx = F.linear(x, maps[i], maps[i + 1]), F.linear(dx, maps[i])
         return x, dx
 
     def _stack(self) -> list[TimeAffine]:

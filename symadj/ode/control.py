@@ -110,14 +110,14 @@ class FixedSteps:
 
 
 class AdaptiveSteps:
-    """The PI controller of Hairer, Norsett, Wanner (Solving ODEs I, II.4; II, IV.2).
+    """The I or PI controller of Hairer, Norsett, Wanner (Solving ODEs I, II.4; II, IV.2).
 
     With r the error in units of the tolerance and q the order of the error estimate, an accepted
     step of length h is followed by one of
 
         h * clip(safety * r^-(1/q - 0.75 beta) * r_before^beta, min_factor, max_factor),
 
-    a rejected one is repeated with h * max(min_factor, safety * r^-(1/q - 0.75 beta)), and the step
+    with r_before = 1 at first; a rejected one is repeated with h * max(min_factor, safety * r^-(1/q - 0.75 beta)), and the step
     after a rejection does not grow.
 
     Args:
@@ -148,7 +148,7 @@ class AdaptiveSteps:
         self.order = order
         self.norm = norm
         self.h = first_step or settings.first_step
-        self.before = 1e-4
+        self.before = 1.0
         self.grew_wrong = False
         self.finite = True
         self.cut_from: float | None = None

@@ -69,7 +69,7 @@ class SolverSettings:
     safety: float = 0.9
     min_factor: float = 0.2
     max_factor: float = 10.0
-    pi_beta: float = 0.04
+    pi_beta: float = 0.0
     norm: Callable[[Any], Tensor] | None = None
 
     def __post_init__(self) -> None:
