@@ -17,10 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 
 import symadj
 from symadj.cli import overrides as given
-from symadj.cli.explain import COMPOSITION_ERRORS, explain, wrong_choice
+from symadj.cli.explain import COMPOSITION_ERRORS, explain
 from symadj.cli.help import help_text
 from symadj.errors import InputError, SymadjError
-from symadj.run.configs import compose, group_options, resolved
+from symadj.run.configs import compose, resolved
 from symadj.run.interrupt import Interrupted
 from symadj.run.log import say
 from symadj.run.sweep import Job, Outcome, run_sweep
@@ -99,10 +99,7 @@ class App:
         Raises:
             InputError: overrides that cannot be composed, explained.
         """
-        groups = group_options(extra)
-        for override in given.parse(overrides):
-            if problem := wrong_choice(override, groups):
-                raise InputError(problem)
+        given.refuse_wrong_choices(overrides, extra)
         try:
             return resolved(self.prepare(compose(self.config_name, overrides, extra), overrides))
         except COMPOSITION_ERRORS as error:

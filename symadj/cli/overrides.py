@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 
-from symadj.cli.explain import unreadable
+from symadj.cli.explain import unreadable, wrong_choice
 from symadj.errors import InputError
+from symadj.run.configs import group_options
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -28,6 +30,19 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 def keys(overrides: Sequence[str]) -> list[str]:
     """The dotted names of what the overrides set."""
     return [override.key_or_group.replace("/", ".") for override in parse(overrides)]
+
+
+def refuse_wrong_choices(overrides: Sequence[str], extra: Path | None = None) -> None:
+    """Raises `InputError` where an override names an option that its group does not have.
+
+    Args:
+        overrides: of the command line.
+        extra: a further directory of configurations.
+    """
+    groups = group_options(extra)
+    for override in parse(overrides):
+        if problem := wrong_choice(override, groups):
+            raise InputError(problem)
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:

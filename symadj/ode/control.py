@@ -117,8 +117,11 @@ class AdaptiveSteps:
 
         h * clip(safety * r^-(1/q - 0.75 beta) * r_before^beta, min_factor, max_factor),
 
-    with r_before = 1 at first; a rejected one is repeated with h * max(min_factor, safety * r^-(1/q - 0.75 beta)), and the step
-    after a rejection does not grow.
+    with r_before = 1 at first; a rejected one is repeated with
+
+        h * max(min_factor, safety * r^-(1/q - 0.75 beta)),
+
+    and the step after a rejection does not grow. With beta = 0, the default, it is an I controller.
 
     Args:
         settings: tolerances, limits and factors.

@@ -6,6 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from torch import Tensor
+
+from symadj.data.base import VectorData
 
 Array = NDArray[np.floating]
 
@@ -29,6 +32,39 @@ def sample_sheet(
         ax.set_title(label)
         ax.set_xticks([])
         ax.set_yticks([])
+    return figure
+
+
+def sample_figure(data: VectorData, drawn: Tensor) -> Figure:
+    """Samples beside as many rows of the test split: as images, or in their first two coordinates.
+
+    Args:
+        data: what the flow was trained on.
+        drawn: [n, dim].
+    """
+    real = data.test[: len(drawn)]
+    if data.image_shape is not None:
+        return sample_sheet(
+            data.to_images(real).numpy(),
+            data.to_images(drawn).numpy(),
+            real_label=f"{data.name}: real (test split)",
+            sampled_label=f"{data.name}: sampled from the flow",
+        )
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    names = (*data.columns, *(f"x{i + 1}" for i in range(len(data.columns), 2)))
+    for ax, points, title in (
+        (left, real, f"{data.name}: test split ({len(real)})"),
+        (right, drawn, f"samples of the flow ({len(drawn)})"),
+    ):
+        if data.dim == 1:
+            ax.hist(points[:, 0].numpy(), bins=40, density=True)
+            ax.set_ylabel("density")
+        else:
+            _scatter(ax, points.numpy(), "")
+            ax.set_ylabel(names[1])
+        ax.set_title(title)
+        ax.set_xlabel(names[0])
     return figure
 
 

@@ -17,7 +17,7 @@ MISSING = "–"
 MIB = 2.0**20
 Values = Callable[[pd.DataFrame], pd.Series]
 # Their graph is built in the forward pass, so these evaluations are already among the forward ones.
-_GRAPH_IN_FORWARD = ("backprop", "torchdiffeq")
+_GRAPH_IN_FORWARD = ("backprop", "torchdiffeq", "torchdiffeq, autograd trace")
 
 
 @dataclass(frozen=True)

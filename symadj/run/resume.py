@@ -40,8 +40,8 @@ def saved_config(directory: Path) -> DictConfig:
     for name in (CONFIG, RECORD, CHECKPOINT):
         if not (directory / name).is_file():
             raise InputError(
-                f"resume={directory}: there is no {name}; give the directory of a run that was "
-                "cut off after its training had begun."
+                f"{directory}: there is no {name}; give the directory of a run whose training has "
+                "begun."
             )
     try:
         config = OmegaConf.load(directory / CONFIG)
@@ -64,14 +64,20 @@ def resumed_config(composed: DictConfig, keys: Iterable[str]) -> DictConfig:
     """
     directory = Path(composed.resume)
     saved = saved_config(directory)
+    merged = with_named(saved, composed, keys)
+    merged.resume = str(directory)
+    check_same(saved, merged, directory)
+    return merged
+
+
+def with_named(saved: DictConfig, composed: DictConfig, keys: Iterable[str]) -> DictConfig:
+    """A saved configuration with the settings named in `keys` as they are in `composed`."""
     merged = saved.copy()
     for key in keys:
         # An experiment sets many things at once: all of them count as named.
         named = list(composed) if key == "experiment" else [key]
         for name in named:
             OmegaConf.update(merged, str(name), OmegaConf.select(composed, str(name)), merge=False)
-    merged.resume = str(directory)
-    check_same(saved, merged, directory)
     return merged
 
 

@@ -11,7 +11,7 @@ from symadj.data.physics.snapshots import SnapshotData
 from symadj.errors import InputError
 from symadj.models.cnf import ContinuousFlow
 from symadj.ode.integrator import Integrator
-from symadj.report.flow_figures import density_map, sample_sheet
+from symadj.report.flow_figures import density_map, sample_figure
 
 SHEET = 64
 POINTS = 3000
@@ -95,7 +95,8 @@ class Density:
         """
         with torch.no_grad():
             if data.image_shape is not None:
-                return {"samples": _sheet(model, data, integrator, generator)}
+                drawn = sample(model, SHEET, data.dim, integrator, generator).cpu()
+                return {"samples": sample_figure(data, drawn)}
             if data.dim == 2:
                 return {"density": _plane(model, data, integrator, generator)}
         return {}
@@ -108,19 +109,6 @@ def sample(
     like = next(model.parameters())
     z = torch.randn(n, dim, generator=generator, dtype=like.dtype, device=generator.device)
     return model.inverse(z.to(like.device), integrator)
-
-
-def _sheet(
-    model: ContinuousFlow, data: VectorData, integrator: Integrator, generator: torch.Generator
-) -> Figure:
-    drawn = sample(model, SHEET, data.dim, integrator, generator).cpu()
-    real = data.test[:SHEET]
-    return sample_sheet(
-        data.to_images(real).numpy(),
-        data.to_images(drawn).numpy(),
-        real_label=f"{data.name}: real (test split)",
-        sampled_label=f"{data.name}: sampled from the flow",
-    )
 
 
 def _plane(

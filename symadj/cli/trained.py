@@ -1,0 +1,129 @@
+"""What the commands that look at a trained run share: their arguments, messages, exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import symadj
+from symadj.cli.app import BAD_INPUT, FAILED, INTERRUPTED, OK
+from symadj.cli.explain import COMPOSITION_ERRORS, explain
+from symadj.cli.overrides import keys, refuse_wrong_choices
+from symadj.errors import InputError, SymadjError, suggest
+from symadj.run.configs import compose
+from symadj.run.trained import TrainedRun, load_trained
+
+SOLVER_HELP = """\
+settings of the solver (solver=dop853, solver.rtol=1e-7), device, dtype, threads, data.path and
+data.data_dir may be set anew by NAME=VALUE; all else is as in training"""
+
+
+@dataclass(frozen=True)
+class LookApp:
+    """A command that looks at a trained run: `NAME RUN [OPTION=VALUE ...]`.
+
+    Attributes:
+        name: as typed.
+        purpose: for `--help`.
+        options: the command's own, by name: (default, what it is).
+        run: (trained run, the options' values) -> nothing; prints what it did.
+    """
+
+    name: str
+    purpose: str
+    options: dict[str, tuple[str, str]]
+    run: Callable[[TrainedRun, dict[str, str]], None]
+
+    def main(self, argv: Sequence[str] | None = None) -> int:
+        """Runs the command line and returns the exit status."""
+        arguments = self._parser().parse_intermixed_args(argv)
+        try:
+            values, overrides = self._split(arguments.settings)
+            trained = self._load(Path(arguments.directory), overrides)
+            with torch.no_grad():
+                self.run(trained, values)
+        except KeyboardInterrupt:
+            return self._fail("interrupted", INTERRUPTED)
+        except InputError as error:
+            return self._fail(str(error), BAD_INPUT)
+        except SymadjError as error:
+            return self._fail(str(error), FAILED)
+        return OK
+
+    def _parser(self) -> argparse.ArgumentParser:
+        lines = [f"  {name}={default or '...'}   {text}" for name, (default, text) in
+                 self.options.items()]  # fmt: skip
+        parser = argparse.ArgumentParser(
+            prog=self.name,
+            description=self.purpose,
+            epilog="\n".join(["options:", *lines, "", SOLVER_HELP]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        parser.add_argument("directory", metavar="RUN", help="the directory of a run")
+        parser.add_argument("settings", nargs="*", metavar="NAME=VALUE")
+        parser.add_argument("--version", action="version", version=f"symadj {symadj.__version__}")
+        return parser
+
+    def _split(self, settings: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+        """The values of the command's own options, and the overrides of the run's settings."""
+        values = {name: default for name, (default, _) in self.options.items()}
+        overrides = []
+        for setting in settings:
+            name, equals, value = setting.partition("=")
+            if equals and name in values:
+                values[name] = value
+            elif equals:
+                overrides.append(setting)
+            else:
+                raise InputError(f"{setting}: NAME=VALUE is needed.{suggest(name, values)}")
+        return values, overrides
+
+    def _load(self, directory: Path, overrides: Sequence[str]) -> TrainedRun:
+        if not overrides:
+            run = load_trained(directory)
+        else:
+            refuse_wrong_choices(overrides)
+            try:
+                composed = compose("train", overrides)
+            except COMPOSITION_ERRORS as error:
+                raise InputError(explain(error, "train", overrides)) from error
+            run = load_trained(directory, composed, keys(overrides))
+        if run.settings.threads is not None:
+            torch.set_num_threads(run.settings.threads)
+        return run
+
+    def _fail(self, message: str, status: int) -> int:
+        print(f"{self.name}: {message}", file=sys.stderr, flush=True)
+        return status
+
+
+def whole_number(name: str, value: str, low: int) -> int:
+    """An option's value as a whole number of at least `low`.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        number = int(value)
+    except ValueError:
+        number = low - 1
+    if number < low:
+        raise InputError(f"{name}={value}; it must be a whole number of at least {low}.")
+    return number
+
+
+def truth(name: str, value: str) -> bool:
+    """An option's value as true or false.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if value.lower() not in ("true", "false"):
+        raise InputError(f"{name}={value}; it must be true or false.")
+    return value.lower() == "true"
