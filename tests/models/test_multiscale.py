@@ -29,7 +29,7 @@ def integrator(gradient: str = "symplectic", solver: SolverSettings = LOOSE) -> 
 
 @pytest.mark.parametrize("layer", ["concat", "concatsquash"])
 def test_the_log_determinant_is_that_of_the_whole_jacobian(layer: str) -> None:
-    """Both sides approximate the continuous flow's; 6 steps of order 8 leave but rounding errors."""
+    """Both approximate the continuous flow's, here to rounding: 6 steps of order 8."""
     model = flow(4, 4, scales=3, layer=layer)
     fine = integrator("backprop", SolverSettings("dop853", num_steps=6))
     x = torch.randn(1, 16, dtype=DOUBLE)
