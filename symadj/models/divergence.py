@@ -54,19 +54,29 @@ def exact(network: nn.Module, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """
     d = math.prod(z.shape[1:])
     basis = torch.eye(d, dtype=z.dtype, device=z.device).reshape(d, 1, *z.shape[1:])
-    tangent = getattr(network, "tangent", None)
     together = max(1, TOGETHER // max(1, z.numel()))
-    traces = []
-    for first in range(0, d, together):
-        directions = basis[first : first + together]
-        if tangent is not None:
-            f, moved = tangent(t, z, directions)
-        else:
-            f, moved = _value_and_pullbacks(network, t, z, directions.expand(-1, *z.shape))
-        own = moved.flatten(2)[..., first : first + together]
-        traces.append(own.diagonal(dim1=0, dim2=-1).sum(-1))
+    turns = [
+        _partial_trace(network, t, z, basis[first : first + together], first)
+        for first in range(0, d, together)
+    ]
     # A network whose Jacobian is the same everywhere leaves the tangents' batch dimension at 1.
-    return f, torch.stack(traces).sum(0).expand(len(z))
+    return turns[0][0], torch.stack([part for _, part in turns]).sum(0).expand(len(z))
+
+
+def _partial_trace(
+    network: nn.Module, t: Tensor, z: Tensor, directions: Tensor, first: int
+) -> tuple[Tensor, Tensor]:
+    """f(t, z) and the sum of K entries of the Jacobian's diagonal, from `first` on.
+
+    The directions are those entries' unit vectors, [K, 1, *z.shape[1:]].
+    """
+    tangent = getattr(network, "tangent", None)
+    if tangent is not None:
+        f, moved = tangent(t, z, directions)
+    else:
+        f, moved = _value_and_pullbacks(network, t, z, directions.expand(-1, *z.shape))
+    own = moved.flatten(2)[..., first : first + len(directions)]
+    return f, own.diagonal(dim1=0, dim2=-1).sum(-1)
 
 
 def _value_and_pullbacks(
