@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,6 +47,15 @@ class VectorData:
     def sample_batch(self, n: int, generator: torch.Generator) -> Tensor:
         """n rows of the training split [n, dim], drawn with replacement."""
         return self.train[torch.randint(len(self.train), (n,), generator=generator)]
+
+    def model_arguments(self) -> dict[str, Any]:
+        """What a model may need to know of the data: `dim`, and `image_shape`.
+
+        A shape of images that a vector does not hold whole is not offered: it is None then.
+        """
+        shape = self.image_shape
+        whole = shape is not None and math.prod(shape) == self.dim
+        return {"dim": self.dim, "image_shape": shape if whole else None}
 
     def bits_per_dim(self, x: Tensor, log_prob: Tensor) -> Tensor:
         """-log p / (dim ln 2) for every sample.

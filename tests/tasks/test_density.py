@@ -64,12 +64,14 @@ def test_the_estimate_is_used_where_the_exact_trace_is_not_asked_for() -> None:
     data = Toy2D(size=50)
     model = CNF(2, hidden=(8,))
 
-    def nll(seed: int, *, exact: bool) -> float:
+    def nll(seed: int, *, exact: bool, exact_test: bool = True) -> float:
         torch.manual_seed(seed)
-        return Density().evaluate(model, data.val, data, integrator(), exact, 50)["nll"]
+        task = Density(exact_test=exact_test)
+        return task.evaluate(model, data.val, data, integrator(), exact, 50)["nll"]
 
     assert nll(0, exact=False) == nll(0, exact=False) != nll(1, exact=False)
     assert nll(0, exact=True) == nll(1, exact=True)
+    assert nll(0, exact=True, exact_test=False) == nll(0, exact=False)
 
 
 def test_images_are_drawn_real_beside_sampled() -> None:
