@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
 from symadj.cli.trained import LookApp, whole_number
 from symadj.errors import InputError
+from symadj.models.cnf import ContinuousFlow
 from symadj.report.flow_figures import sample_figure
 from symadj.run.files import write_atomically
 from symadj.run.log import say
@@ -43,11 +45,12 @@ def _sample(run: TrainedRun, options: dict[str, str]) -> None:
             f"{run.directory} trained a {type(parts.model).__name__}, which has no samples; "
             "symadj-sample draws from flows (task=density)."
         )
+    flow = cast("ContinuousFlow", parts.model)
     generator = torch.Generator(device=parts.device).manual_seed(seed)
     rows = run.settings.train.eval_batch_size
     drawn = torch.cat(
         [
-            sample(parts.model, min(rows, n - done), parts.data.dim, parts.integrator, generator)
+            sample(flow, min(rows, n - done), parts.data.dim, parts.integrator, generator)
             for done in range(0, n, rows)
         ]
     ).cpu()

@@ -128,7 +128,8 @@ class _TangentStack(torch.autograd.Function):
         return y, dy
 
     @staticmethod
-    def backward(ctx: Any, v: Tensor, dv: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        v, dv = cotangents
         tensors, kept = ctx.saved_tensors[: ctx.inputs], ctx.saved_tensors[ctx.inputs :]
         wanted = ctx.needs_input_grad[2:]
         if torch.is_grad_enabled():
