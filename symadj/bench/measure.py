@@ -139,6 +139,9 @@ def _prepare(plan: Plan) -> Callable[[Row], None]:
         for package in packages(row.case.peer):
             record.environment[package] = version(package)
         row.candidate = candidate = make_candidate(problem, row.case.peer)
+        if problem.settings.measure.memory_budget is not None:
+            # Before anything runs unmetered: what is over the budget may be over the machine's.
+            _meter(row)
         for _ in range(plan.warmup):
             candidate.evaluate()
         counts = candidate.counts()
@@ -153,7 +156,7 @@ def _meter(row: Row) -> None:
     assert row.problem is not None
     assert row.candidate is not None
     meter = row.problem.settings.measure.meter(row.problem.parts.device)
-    if meter is not None:
+    if meter is not None and row.record.memory is None:
         row.record.memory = row.candidate.memory(meter)
 
 

@@ -187,10 +187,13 @@ def notes_of(groups: Sequence[Measured]) -> list[str]:
         f"after {plan.warmup} to warm up, none of them metered. {how}.",
         f"Peak memory: above what is live before the step, by the meter "
         f"{' and '.join(sorted(meters)) or 'none'}, in an evaluation that is not timed.",
-        "Gradient error: |g - g_ref| / |g_ref| over all parameters. g_ref is backpropagation in "
-        "float64 with the same weights, batch and noise on the steps that the row accepted; "
-        '"(float64)" is the method itself in float64 on those steps.',
     ]
+    if any("gradient_error" in record.metrics for record in records):
+        notes.append(
+            "Gradient error: |g - g_ref| / |g_ref| over all parameters. g_ref is backpropagation in "
+            "float64 with the same weights, batch and noise on the steps that the row accepted; "
+            '"(float64)" is the method itself in float64 on those steps.'
+        )
     if any("gradient_error_converged" in record.metrics for record in records):
         notes.append(
             '"(converged)": against the gradient of a solution by dop853 in float64 at rtol = atol '
