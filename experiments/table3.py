@@ -92,7 +92,10 @@ def report(results: Results) -> Drawn:
     """Memory and time in one table, where they come from in another, and bars."""
     cost, parts = (
         pivot(results.runs, ["grad"], ["method"], names, counts=False)
-        for names in (["memory", "time"], ["steps", "memory.graph_bytes", "memory.checkpoints_bytes"])
+        for names in (
+            ["memory", "time"],
+            ["steps", "memory.graph_bytes", "memory.checkpoints_bytes"],
+        )
     )
     sheets = [
         Sheet("table3", cost, "Peak memory and time of one iteration"),

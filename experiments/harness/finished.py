@@ -6,11 +6,11 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cell import Cell
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from harness.cell import Cell
 from symadj.bench.cases import groups
 from symadj.bench.settings import bench_settings
 from symadj.errors import InputError

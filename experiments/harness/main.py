@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from omegaconf import DictConfig
+
 from harness.cell import Cell, Preset
 from harness.finished import Found, find
 from harness.results import FILE, Drawn, Results, draw, save
-from omegaconf import DictConfig
-
 from symadj.bench.run import bench
 from symadj.errors import InputError
 from symadj.run.interrupt import Interrupted
@@ -191,7 +191,9 @@ class _Command:
         """Seconds of the cells that were run before, here or for the committed results."""
         took: dict[str, float] = {}
         for plan in sorted(self.runs.glob("*")):
-            spans = [_span(path) for path in (*plan.glob("record.json"), *plan.glob("*/record.json"))]
+            spans = [
+                _span(path) for path in (*plan.glob("record.json"), *plan.glob("*/record.json"))
+            ]
             if spans and None not in spans:
                 took[plan.name] = sum(filter(None, spans))
         return took

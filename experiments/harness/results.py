@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from harness.cell import Cell
-from harness.finished import Found
 from matplotlib.figure import Figure
 
+from harness.cell import Cell
+from harness.finished import Found
 from symadj.errors import InputError
 from symadj.report.flatten import flatten
 from symadj.report.write import to_markdown, write_figures, write_table
