@@ -31,12 +31,21 @@ class Plan:
         warmup: evaluations before them.
         time_limit: seconds after which a case gets no more repetitions; None: none.
         isolate: whether each case has a process of its own.
+        weights, autocast: as `BenchProblem.of` takes them.
+        converged: the tolerance of the gradient that stands for the exact solution's; None: none.
     """
 
     repeats: int = 5
     warmup: int = 1
     time_limit: float | None = None
     isolate: bool = True
+    weights: str | None = None
+    autocast: str | None = None
+    converged: float | None = None
+
+    def problem(self, config: Mapping[str, Any]) -> BenchProblem:
+        """The problem of a row's configuration."""
+        return BenchProblem.of(config, self.weights, self.autocast)
 
 
 def measure(cases: Sequence[Case], plan: Plan, reference: Reference | None) -> list[RunRecord]:
@@ -98,10 +107,12 @@ def reference_job(argument: Mapping[str, Any]) -> None:
     """Computes a reference, as a job for `run_isolated`.
 
     Args:
-        argument: "config" of any case of the group, and "path", the file to write.
+        argument: "config" of any case of the group, "plan", and "path", the file to write.
     """
+    plan = Plan(**argument["plan"])
     with given_threads(argument["config"]["threads"]):
-        Reference.of(BenchProblem.of(argument["config"])).save(Path(argument["path"]))
+        problem = plan.problem(argument["config"])
+        Reference.of(problem, tolerance=plan.converged).save(Path(argument["path"]))
 
 
 @contextlib.contextmanager
@@ -120,12 +131,17 @@ def _prepare(plan: Plan) -> Callable[[Row], None]:
     """Builds the problem, evaluates it without a clock, and counts."""
 
     def stage(row: Row) -> None:
-        row.problem = problem = BenchProblem.of(row.case.config)
+        row.problem = problem = plan.problem(row.case.config)
         record = row.record
         describe(record, problem, plan.isolate)
+        given = {"weights": plan.weights, "autocast": plan.autocast}
+        record.model |= {name: value for name, value in given.items() if value is not None}
         for package in packages(row.case.peer):
             record.environment[package] = version(package)
         row.candidate = candidate = make_candidate(problem, row.case.peer)
+        if problem.settings.measure.memory_budget is not None:
+            # Before anything runs unmetered: what is over the budget may be over the machine's.
+            _meter(row)
         for _ in range(plan.warmup):
             candidate.evaluate()
         counts = candidate.counts()
@@ -140,7 +156,7 @@ def _meter(row: Row) -> None:
     assert row.problem is not None
     assert row.candidate is not None
     meter = row.problem.settings.measure.meter(row.problem.parts.device)
-    if meter is not None:
+    if meter is not None and row.record.memory is None:
         row.record.memory = row.candidate.memory(meter)
 
 
@@ -166,6 +182,9 @@ def _compare(reference: Reference | None) -> Callable[[Row], None]:
         metrics["gradient_error"] = relative_error(candidate.gradient(), true.gradient)
         replayed = candidate.replayed(true.grids)
         metrics["gradient_error_float64"] = relative_error(replayed, true.gradient)
+        if reference.converged is not None:
+            error = relative_error(candidate.gradient(), reference.converged)
+            metrics["gradient_error_converged"] = error
 
     return stage
 

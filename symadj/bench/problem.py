@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
 from symadj.bench.gradients import flat_gradient
 from symadj.bench.replay import DrawnAs
+from symadj.errors import InputError
 from symadj.ode.integrator import Integrator
+from symadj.run.checkpoint import load_tensors
 from symadj.run.configs import run_settings
+from symadj.run.files import BEST, CHECKPOINT
 from symadj.run.parts import Parts, build_parts
 from symadj.run.seed import seed_everything
 from symadj.run.settings import RunSettings
@@ -28,26 +33,38 @@ class BenchProblem:
         parts: model, task, solver and gradient method.
         batch: fixed.
         settings: of the run that this would be an iteration of.
+        autocast: the type that fields are evaluated in; None: that of the state.
     """
 
     parts: Parts
     batch: Any
     settings: RunSettings
+    autocast: torch.dtype | None = None
 
     @staticmethod
-    def of(config: Mapping[str, Any]) -> BenchProblem:
+    def of(
+        config: Mapping[str, Any], weights: str | None = None, autocast: str | None = None
+    ) -> BenchProblem:
         """Makes the problem of a row's configuration; the same seed makes the same problem.
 
+        Args:
+            config: of the row.
+            weights: a run's directory, or a file that it keeps weights in; None: fresh ones.
+            autocast: the name of the type that fields are evaluated in; None: that of the state.
+
         Raises:
-            InputError: a setting that cannot be used.
+            InputError: a setting that cannot be used, or weights of another model.
         """
         node = OmegaConf.create(dict(config))
         settings = run_settings(node)
         seed_everything(settings.seed)
         parts = build_parts(node, settings)
+        if weights is not None:
+            load_weights(parts.model, Path(weights))
         generator = torch.Generator().manual_seed(settings.seed)
         batch = parts.data.sample_batch(settings.train.batch_size, generator)
-        return BenchProblem(parts, parts.place(batch), settings)
+        dtype = None if autocast is None else getattr(torch, autocast)
+        return BenchProblem(parts, parts.place(batch), settings, dtype)
 
     def draw_again(self) -> None:
         """Puts the random numbers back to where every evaluation of the loss starts."""
@@ -57,10 +74,12 @@ class BenchProblem:
     def loss(self, integrator: Integrator) -> Tensor:
         """The objective, a scalar with a graph, on the noise that belongs to the problem."""
         self.draw_again()
-        return self.parts.task.loss(self.parts.model, self.batch, integrator)
+        kind, dtype = self.parts.device.type, self.autocast
+        with torch.autocast(kind, dtype=dtype) if dtype else nullcontext():
+            return self.parts.task.loss(self.parts.model, self.batch, integrator)
 
     def replayed_gradient(self, integrator: Integrator) -> tuple[Tensor, float]:
-        """The gradient and the loss in float64: same weights, batch and noise.
+        """The gradient and the loss in float64, fields too: same weights, batch and noise.
 
         Args:
             integrator: of the solves; what holds them to steps that are given.
@@ -72,3 +91,26 @@ class BenchProblem:
             loss = self.parts.task.loss(model, self.batch.to(torch.float64), integrator)
         loss.backward()
         return flat_gradient(model.parameters()), float(loss.detach())
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Gives a model the weights that a run has kept: the best ones, else the last ones.
+
+    Args:
+        model: of the run's own architecture.
+        path: a run's directory, or a file in it.
+
+    Raises:
+        InputError: no such file, or the weights of another model.
+    """
+    if path.is_dir():
+        path = path / (BEST if (path / BEST).exists() else CHECKPOINT)
+    kept = load_tensors(path).get("model")
+    try:
+        model.load_state_dict(kept)  # pyright: ignore[reportArgumentType]  checked by it
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"weights={path}: not those of this model ({reason}). The model's settings must be "
+            "those of the run."
+        ) from error

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from symadj.bench.problem import BenchProblem
 from symadj.bench.replay import Grid, RecordingIntegrator, ReplayIntegrator
+from symadj.ode.integrator import Integrator
+from symadj.ode.settings import SolverSettings
 from symadj.run.files import write_atomically
 
 
@@ -22,19 +24,25 @@ class Reference:
         gradient: of the discrete solution on those steps, with the same weights, batch and noise
             in float64, by backpropagation.
         loss: in float64.
+        converged: the gradient of a solution so exact that its steps do not matter; None: unknown.
     """
 
     grids: list[Grid]
     gradient: Tensor
     loss: float
+    converged: Tensor | None = None
 
     @staticmethod
-    def of(problem: BenchProblem, grids: list[Grid] | None = None) -> Reference:
+    def of(
+        problem: BenchProblem, grids: list[Grid] | None = None, tolerance: float | None = None
+    ) -> Reference:
         """Computes the reference.
 
         Args:
             problem: what is differentiated.
             grids: the steps; None: those that the problem's solver accepts.
+            tolerance: rtol = atol of the solve by dop853 in float64 that gives `converged`; None:
+                it is left out.
         """
         if grids is None:
             integrator = RecordingIntegrator(problem.parts.integrator.solver)
@@ -42,7 +50,12 @@ class Reference:
                 problem.loss(integrator)
             grids = integrator.grids
         replay = ReplayIntegrator(problem.parts.integrator.solver, "backprop", grids)
-        return Reference(grids, *problem.replayed_gradient(replay))
+        gradient, loss = problem.replayed_gradient(replay)
+        converged = None
+        if tolerance is not None:
+            exact = Integrator(SolverSettings("dop853", tolerance, tolerance), "symplectic")
+            converged = problem.replayed_gradient(exact)[0]
+        return Reference(grids, gradient, loss, converged)
 
     def save(self, path: Path) -> None:
         """Writes it for another process."""

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -87,7 +87,7 @@ def bench(config: DictConfig, overrides: Sequence[str] = ()) -> BenchResult:
     config = resolved(with_choices(config))
     settings = bench_settings(config)
     todo = [_once_where_missing(group) for group in groups(config, settings)]
-    problem = _check(todo)
+    problem = _check(todo, _plan(settings))
     name = settings.name or run_name(datetime.now(), overrides, settings.seed)
     directory = make_run_directory(Path(settings.out), check_name(name))
     write_text(directory / CONFIG, OmegaConf.to_yaml(config))
@@ -104,7 +104,7 @@ class _Bench:
         self.problem = problem
         self.settings = settings
         self.todo = todo
-        self.plan = Plan(settings.repeats, settings.warmup, settings.time_limit, settings.isolate)
+        self.plan = _plan(settings)
         self.result = BenchResult(directory)
         self.total = sum(len(group.cases) for group in todo)
         self.done = 0
@@ -136,9 +136,11 @@ class _Bench:
                 self._keep(group, measured, record)
 
     def _reference(self, group: Group, measured: Measured, path: Path) -> Path | None:
-        """Writes the reference gradient for all rows of a group; None where it cannot be had."""
+        """Writes the reference gradient for all rows of a group; None where there is none."""
+        if not self.settings.compare:
+            return None
         say(f"{group.title}: the reference gradient in float64")
-        argument = {"config": group.neutral, "path": str(path)}
+        argument = {"config": group.neutral, "plan": asdict(self.plan), "path": str(path)}
         error = None
         if self.plan.isolate:
             limit = self.settings.time_limit
@@ -193,7 +195,11 @@ class _Bench:
             say(f"written to {self.result.directory}: {', '.join(path.name for path in files)}")
 
 
-def _check(todo: Sequence[Group]) -> BenchProblem:
+def _plan(settings: BenchSettings) -> Plan:
+    return Plan(**{f.name: getattr(settings, f.name) for f in fields(Plan)})
+
+
+def _check(todo: Sequence[Group], plan: Plan) -> BenchProblem:
     """Refuses what can be refused before anything is measured; a problem, to tell what it is.
 
     Raises:
@@ -206,7 +212,7 @@ def _check(todo: Sequence[Group]) -> BenchProblem:
                 build(case.config["solver"], "solver")
                 build(case.config["grad"], "grad")
         try:
-            problem = problem or BenchProblem.of(group.neutral)
+            problem = problem or plan.problem(group.neutral)
         except IncompatibleError as error:
             refused = error
     if problem is None:

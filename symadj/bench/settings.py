@@ -16,6 +16,7 @@ from symadj.run.settings import RunSettings
 
 CONFIG_NAME = "bench"
 PEERS = ("torchdiffeq", "diffrax")
+AUTOCAST = ("bfloat16", "float16")
 
 
 @dataclass
@@ -33,6 +34,13 @@ class BenchSettings(RunSettings):
         isolate: whether each row has a process of its own.
         time_limit: seconds after which a row is given up; null: none. Without isolation it only
             ends the repetitions.
+        weights: a run's directory or a file of its weights, which are measured instead of fresh
+            ones; null: fresh ones.
+        autocast: bfloat16 or float16: in which the fields are evaluated under `torch.autocast`;
+            null: without it.
+        compare: whether gradients are compared with the reference.
+        converged: rtol = atol of a solve by dop853 in float64, with whose gradient they are
+            compared as well; null: they are not.
     """
 
     out: str = "results/bench"
@@ -45,6 +53,10 @@ class BenchSettings(RunSettings):
     warmup: int = 1
     isolate: bool = True
     time_limit: float | None = 600
+    weights: str | None = None
+    autocast: str | None = None
+    compare: bool = True
+    converged: float | None = None
 
     def check(self) -> None:
         """Raises `InputError` for a value out of its range."""
@@ -67,6 +79,14 @@ class BenchSettings(RunSettings):
             raise InputError("nothing to measure: give grads=[...] or peers=[...].")
         if self.time_limit is not None and not self.time_limit > 0:
             raise InputError(f"time_limit={self.time_limit}; it must be above 0, or null for none.")
+        if self.autocast is not None and self.autocast not in AUTOCAST:
+            raise InputError(
+                f"unknown autocast={self.autocast!r}.{suggest(self.autocast, AUTOCAST)}"
+            )
+        if self.converged is not None and not 0 < self.converged < 1:
+            raise InputError(
+                f"converged={self.converged}; it must be a tolerance between 0 and 1, or null."
+            )
 
 
 ConfigStore.instance().store(name="bench_settings", node=BenchSettings)

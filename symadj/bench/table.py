@@ -75,12 +75,14 @@ class _Column:
         value: of a record: a number, None, or a sample of seconds in four numbers.
         lower_is_better: None where none is best.
         always_wide: whether a narrow table has the quartiles too.
+        on_request: whether a table leaves it out where no record has the value.
     """
 
     header: str
     value: Callable[[RunRecord], Any]
     lower_is_better: bool | None = None
     always_wide: bool = False
+    on_request: bool = False
 
     def cell(self, record: RunRecord, wide: bool) -> Cell:
         if record.error is not None:
@@ -142,6 +144,9 @@ COST = (
     _Column("peak memory (MiB)", _mebibytes("peak"), True),
     _Column("gradient error", _metric("gradient_error"), True),
     _Column("gradient error (float64)", _metric("gradient_error_float64")),
+    _Column(
+        "gradient error (converged)", _metric("gradient_error_converged"), True, on_request=True
+    ),
 )
 DETAILS = (
     _Column("steps", _count("accepted")),
@@ -165,7 +170,9 @@ def table(measured: Measured, columns: Sequence[_Column], wide: bool = True) -> 
         wide: whether all seconds have their quartiles.
     """
     index = pd.Index([record.grad for record in measured.records], name="method")
-    cells = {c.header: [c.cell(record, wide) for record in measured.records] for c in columns}
+    records = measured.records
+    kept = [c for c in columns if not c.on_request or any(c.value(r) is not None for r in records)]
+    cells = {c.header: [c.cell(record, wide) for record in records] for c in kept}
     return pd.DataFrame(cells, index=index, dtype=object)
 
 
@@ -180,10 +187,18 @@ def notes_of(groups: Sequence[Measured]) -> list[str]:
         f"after {plan.warmup} to warm up, none of them metered. {how}.",
         f"Peak memory: above what is live before the step, by the meter "
         f"{' and '.join(sorted(meters)) or 'none'}, in an evaluation that is not timed.",
-        "Gradient error: |g - g_ref| / |g_ref| over all parameters. g_ref is backpropagation in "
-        "float64 with the same weights, batch and noise on the steps that the row accepted; "
-        '"(float64)" is the method itself in float64 on those steps.',
     ]
+    if any("gradient_error" in record.metrics for record in records):
+        notes.append(
+            "Gradient error: |g - g_ref| / |g_ref| over all parameters. g_ref is backpropagation in "
+            "float64 with the same weights, batch and noise on the steps that the row accepted; "
+            '"(float64)" is the method itself in float64 on those steps.'
+        )
+    if any("gradient_error_converged" in record.metrics for record in records):
+        notes.append(
+            '"(converged)": against the gradient of a solution by dop853 in float64 at rtol = atol '
+            f"= {plan.converged:g}, so that the discretisation's error is in it."
+        )
     if any(record.grad.endswith("adjoint") for record in records):
         notes.append("Steps of an adjoint method are those of both directions.")
     peers = {record.grad.partition(" ")[0].rstrip(",") for record in records}

@@ -13,7 +13,10 @@ from symadj.bench.gradients import relative_error
 from symadj.bench.measure import Plan, given_threads, job_of, measure, measure_job
 from symadj.bench.problem import BenchProblem
 from symadj.bench.reference import Reference
+from symadj.errors import InputError
 from symadj.grad import GRADIENTS
+from symadj.run.checkpoint import save_checkpoint
+from symadj.run.files import BEST
 from symadj.run.record import RunRecord
 from tests.bench.small import small_cases
 
@@ -179,3 +182,49 @@ def test_relative_errors_of_zero_gradients() -> None:
     assert relative_error(zero, zero) == 0
     assert relative_error(one, zero) == float("inf")
     assert relative_error(2 * one, one) == 1
+
+
+def test_weights_of_a_run_take_the_place_of_fresh_ones(tmp_path) -> None:
+    (case,) = small_cases("seed=3")
+    trained = BenchProblem.of(case.config).parts.model
+    save_checkpoint(tmp_path / BEST, {"model": trained.state_dict()})
+    (other,) = small_cases("seed=4")
+    problem = Plan(weights=str(tmp_path)).problem(other.config)
+    for mine, theirs in zip(problem.parts.model.parameters(), trained.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    # The batch is still that of the seed.
+    assert torch.equal(problem.batch, BenchProblem.of(other.config).batch)
+
+
+def test_weights_of_another_model_are_refused(tmp_path) -> None:
+    (case,) = small_cases()
+    (wider,) = small_cases("model.hidden=[7]")
+    model = BenchProblem.of(wider.config).parts.model
+    save_checkpoint(tmp_path / BEST, {"model": model.state_dict()})
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(InputError, match=str(path)):
+            BenchProblem.of(case.config, str(path))
+
+
+def test_in_bfloat16_the_gradient_has_the_error_of_its_digits() -> None:
+    (case,) = small_cases("solver=rk4", "solver.num_steps=3")
+    reference = Reference.of(BenchProblem.of(case.config))
+    (record,) = measure([case], replace(PLAN, autocast="bfloat16"), reference)
+    # 8 bits: far from float32's 1e-7, and still the gradient.
+    assert 1e-4 < record.metrics["gradient_error"] < 0.1
+    assert record.metrics["gradient_error_float64"] < 1e-12
+    assert record.model["autocast"] == "bfloat16"
+
+
+def test_errors_of_gradient_and_of_discretisation_are_told_apart() -> None:
+    cases = small_cases("grads=[symplectic,adjoint]", "dtype=float64", *LOOSE)
+    plan = replace(PLAN, converged=1e-10)
+    reference = Reference.of(BenchProblem.of(cases[0].config), tolerance=1e-10)
+    exact, adjoint = (record.metrics for record in measure(cases, plan, reference))
+    assert exact["gradient_error"] < 1e-12
+    # What the exact gradient of a coarse solution is off by, the reference is off by too.
+    assert reference.converged is not None
+    expected = relative_error(reference.gradient, reference.converged)
+    assert exact["gradient_error_converged"] == pytest.approx(expected, rel=1e-6)
+    assert expected > 1e-5
+    assert adjoint["gradient_error_converged"] > 1e-5

@@ -117,3 +117,13 @@ def test_a_solver_that_lacks_its_steps_is_a_row_beside_those_that_run(tmp_path: 
 
 def test_a_plan_says_how_rows_are_measured() -> None:
     assert Plan(repeats=3).isolate
+
+
+def test_gradients_are_compared_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    (record,) = bench(small(f"out={tmp_path}", "name=plain", "compare=false")).records
+    assert record.status == "ok"
+    assert set(record.metrics) == {"loss"}
+    both = small(f"out={tmp_path}", "name=both", "converged=1e-8", "solver=euler", "steps=[4]")
+    (record,) = bench(both).records
+    assert record.metrics["gradient_error_converged"] > record.metrics["gradient_error"]
+    assert "rtol = atol = 1e-08" in (tmp_path / "both" / "table.md").read_text()

@@ -76,6 +76,8 @@ def test_names_that_cannot_be_used_are_refused(override: str, complaint: str) ->
         ("steps=[-1]", "steps"),
         ("batch=[5,5]", "twice"),
         ("time_limit=0", "time_limit"),
+        ("autocast=bfloat", "bfloat16"),
+        ("converged=0", "converged"),
         ("grads=[]", "nothing to measure"),
         ("device=gpu dtype=half", "dtype"),
     ],

@@ -1,0 +1,99 @@
+"""The cells of an experiment: commands of symadj, with what the tables call them."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from symadj.cli.bench import APP as BENCH
+from symadj.cli.train import APP as TRAIN
+
+APPS = {"train": TRAIN, "bench": BENCH}
+Label = str | int | float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One command: a training, or a benchmark with a record for each of its rows.
+
+    Attributes:
+        command: "train" or "bench".
+        overrides: of its configuration.
+        labels: columns of the tables; "data" stands for the data's name there.
+        seconds: that it takes, about, on one core of the machine that the committed results are
+            from; None: unknown.
+        weights: the training whose weights a benchmark measures; None: fresh ones.
+        isolate: whether a training, or each row of a benchmark, has a process of its own.
+    """
+
+    command: str
+    overrides: tuple[str, ...]
+    labels: Mapping[str, Label]
+    seconds: float | None = None
+    weights: Cell | None = None
+    isolate: bool = True
+
+    @property
+    def slug(self) -> str:
+        """A name for its directory."""
+        words = [v if isinstance(v, str) else f"{k}-{v:g}" for k, v in self.labels.items()]
+        return re.sub(r"[^A-Za-z0-9.]+", "-", "_".join(words)).strip("-.")[:100] or self.command
+
+    def full_overrides(self, runs: Path, weights: Path | None = None) -> list[str]:
+        """All overrides: the cell's own, and where it is run.
+
+        Args:
+            runs: the directory of the experiment's runs.
+            weights: the directory of the training that `weights` names; None: where it would be.
+        """
+        more = [f"name={self.slug}", f"out={quoted(runs)}", f"isolate={str(self.isolate).lower()}"]
+        if self.weights is not None:
+            more.append(f"weights={quoted(weights or runs / self.weights.slug)}")
+        return [*self.overrides, *more]
+
+    def configuration(self, overrides: Sequence[str]) -> DictConfig:
+        """The resolved configuration.
+
+        Raises:
+            InputError: overrides that cannot be composed, explained.
+        """
+        return _configuration(self.command, tuple(overrides))
+
+    def shown(self, overrides: Sequence[str]) -> str:
+        """The command as it is typed."""
+        return shlex.join([APPS[self.command].name, *overrides])
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One way to run an experiment.
+
+    Attributes:
+        cells: what is run, in this order.
+        notes: what a reader of the tables must know of it.
+        prepare: cells that others build on and that no table shows.
+    """
+
+    cells: Sequence[Cell]
+    notes: Sequence[str] = ()
+    prepare: Sequence[Cell] = field(default=())
+
+
+@functools.cache
+def _configuration(command: str, overrides: tuple[str, ...]) -> DictConfig:
+    return APPS[command].configuration(overrides)
+
+
+def quoted(path: Path) -> str:
+    """A path as Hydra's override grammar takes it."""
+    text = str(path)
+    if re.fullmatch(r"[A-Za-z0-9_./~-]+", text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

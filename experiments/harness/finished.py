@@ -1,0 +1,80 @@
+"""Which cells are finished: found by their configuration, not by their name."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from harness.cell import Cell
+from symadj.bench.cases import groups
+from symadj.bench.settings import bench_settings
+from symadj.errors import InputError
+from symadj.run.files import CONFIG, RECORD
+from symadj.run.jobs import identity
+from symadj.run.record import RunRecord
+
+# Failures that the same command would meet again: they are results.
+RESULTS = ("ok", "oom", "nonfinite", "dt_underflow", "step_limit", "incompatible")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a finished cell has left.
+
+    Attributes:
+        directory: of the run or benchmark.
+        records: one of a training; of a benchmark one for each row.
+    """
+
+    directory: Path
+    records: tuple[RunRecord, ...]
+
+    @property
+    def failed(self) -> int:
+        """How many of the records are failures."""
+        return sum(record.status != "ok" for record in self.records)
+
+
+def find(cell: Cell, config: DictConfig, runs: Path) -> Found | None:
+    """The finished run of this configuration with the fewest failures; None: there is none."""
+    wanted = identity(OmegaConf.to_container(config, resolve=True))
+    rows = 1 if cell.command == "train" else _rows(config)
+    best: Found | None = None
+    for path in sorted(runs.glob(f"*/{CONFIG}")):
+        if _identity(path, path.stat().st_mtime_ns) != wanted:
+            continue
+        places = path.parent.glob(RECORD if cell.command == "train" else f"*/{RECORD}")
+        records = tuple(r for r in map(_record, sorted(places)) if r is not None)
+        found = Found(path.parent, records)
+        if len(records) == rows and (best is None or found.failed < best.failed):
+            best = found
+    return best
+
+
+def _rows(config: DictConfig) -> int:
+    return sum(len(group.cases) for group in groups(config, bench_settings(config)))
+
+
+@functools.cache
+def _identity(path: Path, changed: int) -> str | None:
+    """The identity of a run's configuration; read again where the file has changed."""
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        return None
+    return identity(config) if isinstance(config, dict) else None
+
+
+def _record(path: Path) -> RunRecord | None:
+    """A record that is a result; None for one of a run that was cut off or has a mistake."""
+    try:
+        record = RunRecord.load(path)
+    except InputError:
+        return None
+    out_of_time = (record.error or {}).get("type") == "TimeLimitExceeded"
+    return record if record.status in RESULTS or out_of_time else None

@@ -1,0 +1,218 @@
+"""The command line of an experiment: run what is missing, then write tables and figures."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from harness.cell import Cell, Preset
+from harness.finished import Found, find
+from harness.results import FILE, Drawn, Results, draw, save
+from symadj.bench.run import bench
+from symadj.errors import InputError
+from symadj.run.interrupt import Interrupted
+from symadj.run.jobs import train_job
+from symadj.run.log import say
+from symadj.run.record import RunRecord
+from symadj.run.sweep import Job
+
+OK, UNFINISHED, BAD_INPUT = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or figure.
+
+    Attributes:
+        name: of the directory below results/.
+        purpose: a line for `--help`.
+        presets: by name, what makes one from the command line's arguments.
+        report: records -> tables and figures.
+        table: a file of each run that the figures need.
+        arguments: adds arguments of its own to the command line.
+    """
+
+    name: str
+    purpose: str
+    presets: Mapping[str, Callable[[argparse.Namespace], Preset]]
+    report: Callable[[Results], Drawn]
+    table: str | None = None
+    arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+
+
+def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status.
+
+    0: every cell has its result (a failure such as out of memory is one); 1: some have none yet;
+    2: bad input; 130: Ctrl-C.
+    """
+    arguments = _parser(experiment).parse_args(argv)
+    try:
+        return _Command(experiment, arguments).execute()
+    except Interrupted as stop:
+        print("interrupted; the same command goes on from here", file=sys.stderr, flush=True)
+        return stop.exit_status
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr, flush=True)
+        return 130
+    except InputError as error:
+        print(f"{experiment.name}: {error}", file=sys.stderr, flush=True)
+        return BAD_INPUT
+
+
+def _parser(experiment: Experiment) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"{experiment.name}.py", description=experiment.purpose, allow_abbrev=False
+    )
+    parser.add_argument("--preset", choices=list(experiment.presets), default="cpu")
+    parser.add_argument(
+        "--out", type=Path, help="default: results/NAME, results/NAME-PRESET but for cpu"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print commands and time, run none")
+    parser.add_argument("--redraw", action="store_true", help=f"from {FILE} alone")
+    parser.add_argument(
+        "--max-minutes", type=float, default=math.inf, help="start no cell that would end later"
+    )
+    experiment.arguments(parser)
+    return parser
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A cell with its configuration.
+
+    Attributes:
+        found: what an earlier run of it has left; None: it is to be run.
+    """
+
+    cell: Cell
+    overrides: Sequence[str]
+    config: DictConfig
+    found: Found | None
+
+
+class _Command:
+    def __init__(self, experiment: Experiment, arguments: argparse.Namespace) -> None:
+        self.experiment = experiment
+        self.arguments = arguments
+        name = experiment.name
+        tail = "" if arguments.preset == "cpu" else f"-{arguments.preset}"
+        self.out: Path = arguments.out or Path("results") / f"{name}{tail}"
+        self.runs = self.out / "runs"
+
+    def execute(self) -> int:
+        if self.arguments.redraw:
+            self._draw()
+            return OK
+        preset = self.experiment.presets[self.arguments.preset](self.arguments)
+        cells = [*preset.prepare, *preset.cells]
+        # All cells are composed before the first one runs: a typo costs no training.
+        planned = [self._plan(cell) for cell in cells]
+        if self.arguments.dry_run:
+            self._tell(planned, preset)
+            return OK
+        try:
+            self._run(planned)
+        finally:
+            left = [(cell, self._plan(cell).found) for cell in preset.cells]
+            if any(found for _, found in left):
+                table = self.experiment.table
+                save(self.out, self.arguments.preset, preset.notes, left, table)
+                self._draw()
+        missing = sum(found is None for _, found in left)
+        if missing:
+            say(f"{missing} of {len(left)} cells are not done; the same command runs them.")
+        return UNFINISHED if missing else OK
+
+    def _plan(self, cell: Cell) -> _Planned:
+        weights = None
+        if cell.weights is not None:
+            trained = self._plan(cell.weights).found
+            weights = trained.directory if trained else None
+        overrides = cell.full_overrides(self.runs, weights)
+        config = cell.configuration(overrides)
+        return _Planned(cell, overrides, config, find(cell, config, self.runs))
+
+    def _tell(self, planned: Sequence[_Planned], preset: Preset) -> None:
+        took, total, unknown = self._took(), 0.0, 0
+        for number, plan in enumerate(planned, start=1):
+            seconds = took.get(plan.cell.slug, plan.cell.seconds)
+            told = "finished" if plan.found else _duration(seconds)
+            if plan.found is None:
+                total, unknown = total + (seconds or 0.0), unknown + (seconds is None)
+            say(f"# {number}/{len(planned)} {plan.cell.slug}: {told}")
+            say(plan.cell.shown(plan.overrides))
+        for note in preset.notes:
+            say(f"# {note}")
+        more = f", and {unknown} cells that nobody has timed" if unknown else ""
+        say(f"# in all {_duration(total)} on one core{more}; results in {self.out}")
+
+    def _run(self, planned: Sequence[_Planned]) -> None:
+        took, started = self._took(), time.monotonic()
+        bound = 60.0 * self.arguments.max_minutes
+        for number, plan in enumerate(planned, start=1):
+            if plan.found is not None:
+                continue
+            spent = time.monotonic() - started
+            cost = took.get(plan.cell.slug, plan.cell.seconds) or 0.0
+            if spent + cost > bound:
+                say(f"[{number}/{len(planned)}] {plan.cell.slug}: left for another time")
+                continue
+            say(f"[{number}/{len(planned)}] {plan.cell.slug} (after {_duration(spent)})")
+            # What it builds on may have been trained just now.
+            self._attempt(self._plan(plan.cell))
+
+    def _attempt(self, plan: _Planned) -> None:
+        """Runs one cell; whatever it raises, the next one gets its turn."""
+        try:
+            if plan.cell.command == "train":
+                outcome = train_job(Job(plan.overrides, plan.config))
+                status, message = outcome.status, outcome.message
+            else:
+                status, message = bench(plan.config, plan.overrides).status, ""
+        except Exception as error:
+            status, message = "error", f"{type(error).__name__}: {error}"
+        if status != "ok":
+            print(f"  {plan.cell.slug}: {status} {message}", file=sys.stderr, flush=True)
+
+    def _draw(self) -> None:
+        results = Results.load(self.out)
+        draw(results, self.experiment.report(results), self.out)
+
+    def _took(self) -> dict[str, float]:
+        """Seconds of the cells that were run before, here or for the committed results."""
+        took: dict[str, float] = {}
+        for plan in sorted(self.runs.glob("*")):
+            spans = [
+                _span(path) for path in (*plan.glob("record.json"), *plan.glob("*/record.json"))
+            ]
+            if spans and None not in spans:
+                took[plan.name] = sum(filter(None, spans))
+        return took
+
+
+def _span(path: Path) -> float | None:
+    try:
+        record = RunRecord.load(path)
+        start, end = (datetime.fromisoformat(t) for t in (record.started, record.finished or ""))
+    except (InputError, ValueError):
+        return None
+    return (end - start).total_seconds()
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "time unknown"
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h" if seconds < 172800 else f"about {seconds / 86400:.1f} d"

@@ -1,0 +1,203 @@
+"""What an experiment leaves: small records in one file, and the tables drawn from it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from harness.cell import Cell
+from harness.finished import Found
+from symadj.errors import InputError
+from symadj.report.flatten import flatten
+from symadj.report.write import to_markdown, write_figures, write_table
+from symadj.run.files import write_text
+from symadj.run.log import say
+from symadj.run.record import RunRecord, now, strict
+
+FILE = "records.json"
+SCHEMA = 1
+_ROWS = 101
+_DROPPED = {"data_dir", "out", "name", "isolate", "fresh", "resume", "max_seconds", "figures"}
+_CONTROL = {"max_steps", "safety", "min_factor", "max_factor", "pi_beta", "step_t"}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table as it is written.
+
+    Attributes:
+        stem: of its files.
+        table: of `Cell`s of `symadj.report.cell`, or of texts.
+        title: a line above it.
+        notes: lines below it, before those that all tables have.
+        mark_best: whether the best cell of each column is bold.
+    """
+
+    stem: str
+    table: pd.DataFrame
+    title: str = ""
+    notes: Sequence[str] = ()
+    mark_best: bool = True
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The tables and figures of an experiment."""
+
+    sheets: Sequence[Sheet] = ()
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Results:
+    """The records of an experiment.
+
+    Attributes:
+        preset: that was run.
+        runs: one row per record, as `symadj.report.load.load_runs` gives it, with the labels of
+            the cells as columns.
+        notes: of the preset, of the machine, of what is missing and of what failed.
+        tables: (labels, table) of the files that runs were asked for, such as roll-outs.
+    """
+
+    preset: str
+    runs: pd.DataFrame
+    notes: Sequence[str]
+    tables: Sequence[tuple[Mapping[str, Any], pd.DataFrame]] = ()
+
+    @staticmethod
+    def load(folder: Path) -> Results:
+        """Reads `records.json`.
+
+        Raises:
+            InputError: it is not there, or something else.
+        """
+        path = folder / FILE
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read ({error}); run the experiment.") from error
+        if not isinstance(kept, dict) or kept.get("schema") != SCHEMA or "cells" not in kept:
+            raise InputError(f"{path} holds no records of an experiment of schema {SCHEMA}.")
+        rows, tables = [], []
+        for cell in kept["cells"]:
+            around = kept["environments"][cell["environment"]]
+            labels = cell["labels"]
+            record = RunRecord(**cell["record"], environment=around)
+            named = {"data.name": labels["data"]} if "data" in labels else {}
+            rows.append({**flatten(record), **labels, **named})
+            if "table" in cell:
+                tables.append((labels, pd.DataFrame(cell["table"], dtype=float)))
+        runs = pd.DataFrame(rows)
+        notes = [*kept["notes"], *_machine(kept["environments"]), *_failures(runs)]
+        if kept["missing"]:
+            notes.append(f"Unfinished: {kept['missing']} cells were not run or ended early.")
+        return Results(kept["preset"], runs, notes, tables)
+
+
+def save(
+    folder: Path,
+    preset: str,
+    notes: Sequence[str],
+    found: Iterable[tuple[Cell, Found | None]],
+    table: str | None = None,
+) -> None:
+    """Writes `records.json`: what tables and figures need, and how to repeat it.
+
+    Args:
+        folder: where.
+        preset: that was run.
+        notes: of the preset.
+        found: the cells with what they left.
+        table: a file of each run that is kept, thinned to 101 rows; None: none.
+    """
+    environments: list[dict[str, Any]] = []
+    cells: list[dict[str, Any]] = []
+    missing = 0
+    for cell, left in found:
+        missing += left is None
+        for record in left.records if left else ():
+            around = {k: v for k, v in record.environment.items() if k != "command"}
+            if around not in environments:
+                environments.append(around)
+            kept = {"labels": dict(cell.labels), "command": cell.command}
+            kept["record"] = trimmed(record)
+            kept["environment"] = environments.index(around)
+            if left and table and (left.directory / table).is_file():
+                kept["table"] = thinned(pd.read_csv(left.directory / table))
+            cells.append(kept)
+    head = {"schema": SCHEMA, "preset": preset, "written": now(), "notes": list(notes)}
+    head |= {"missing": missing, "environments": environments}
+    lines = ",\n".join(json.dumps(strict(cell), separators=(",", ":")) for cell in cells)
+    text = json.dumps(head, indent=1)[:-2] + f',\n "cells": [\n{lines}\n]\n}}\n'
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / FILE, text)
+
+
+def trimmed(record: RunRecord) -> dict[str, Any]:
+    """A record without its environment, its traceback and settings that were not used."""
+    kept = asdict(record)
+    del kept["environment"]
+    kept["config"] = _used(kept["config"])
+    if kept["error"] is not None:
+        kept["error"] = {name: kept["error"].get(name) for name in ("type", "message")}
+    return kept
+
+
+def _used(config: Mapping[str, Any]) -> dict[str, Any]:
+    used = {}
+    for name, value in config.items():
+        if name in _DROPPED or name in _CONTROL or value is None or value == []:
+            continue
+        used[name] = _used(value) if isinstance(value, dict) else value
+    return used
+
+
+def thinned(table: pd.DataFrame) -> dict[str, list[float | None]]:
+    """At most 101 rows, the first and last among them, to four digits."""
+    step = max(1, math.ceil((len(table) - 1) / (_ROWS - 1)))
+    chosen = table.iloc[sorted({*range(0, len(table), step), len(table) - 1})]
+    return {str(name): [_rounded(v) for v in column] for name, column in chosen.items()}
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.4g}") if math.isfinite(value) else None
+
+
+def draw(results: Results, drawn: Drawn, folder: Path) -> None:
+    """Writes tables and figures and prints the tables."""
+    for sheet in drawn.sheets:
+        notes = [*sheet.notes, *results.notes]
+        marks = {"title": sheet.title, "mark_best": sheet.mark_best}
+        write_table(sheet.table, folder, sheet.stem, notes=notes, **marks)
+        say(to_markdown(sheet.table, **marks))
+    for note in results.notes:
+        say(note)
+    write_figures(drawn.figures, folder)
+    say(f"written to {folder}")
+
+
+def _machine(environments: Sequence[Mapping[str, Any]]) -> list[str]:
+    told = []
+    for around in environments:
+        threads = around.get("threads")
+        told.append(
+            f"Measured on {around.get('device_name')}, {threads} thread{'s' * (threads != 1)}, "
+            f"torch {around.get('torch')}, symadj {around.get('commit') or around.get('symadj')}."
+        )
+    return list(dict.fromkeys(told))
+
+
+def _failures(runs: pd.DataFrame) -> list[str]:
+    if runs.empty or "error.message" not in runs:
+        return []
+    failed = runs.loc[runs["error.message"].notna(), ["grad", "data.name", "error.message"]]
+    told = [f"{grad}, {data}: {message}" for grad, data, message in failed.to_numpy()]
+    return list(dict.fromkeys(told))

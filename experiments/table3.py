@@ -1,0 +1,120 @@
+"""Table 3 of the paper: memory and time with Runge-Kutta methods of different order.
+
+    python experiments/table3.py --preset cpu      measure what is missing, write results/table3
+    python experiments/table3.py --dry-run         the commands and how long they take
+    python experiments/table3.py --redraw          tables and figure from the saved records
+
+The order p decides the number of steps N, the stages s the graph of a step: with Heun's method
+checkpoints (N states) rule, with dop853 the graph of a step (s uses), which the symplectic adjoint
+method does not keep.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from dataclasses import replace
+
+from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
+
+from symadj import SOLVERS
+from symadj.report.bars import cost_bars
+from symadj.report.tables import pivot
+
+GRADS = ("backprop", "checkpoint", "aca", "adjoint", "symplectic")
+METHODS = ("heun", "bosh3", "dopri5", "dop853")
+TIGHT = ("solver.rtol=1e-6", "solver.atol=1e-8")
+# About, of all five methods on one thread, at the tolerances of the preset.
+SECONDS = {"heun": 110.0, "bosh3": 60.0, "dopri5": 45.0, "dop853": 45.0}
+
+
+def cells(tolerances: tuple[str, ...], repeats: int, *more: str) -> list[Cell]:
+    """A benchmark of the five gradient methods for every solver."""
+    return [
+        Cell(
+            "bench",
+            (
+                "experiment=gas_sized",
+                f"solver={method}",
+                *tolerances,
+                f"grads=[{','.join(GRADS)}]",
+                f"repeats={repeats}",
+                "threads=1",
+                "compare=false",
+                *more,
+            ),
+            {"method": label(method)},
+            SECONDS[method],
+        )
+        for method in METHODS
+    ]
+
+
+def label(method: str) -> str:
+    """A method after its order, with the network uses of a step."""
+    solver = SOLVERS[method]
+    return f"p={solver.order} {method} (s={len(solver.solution_stages)})"
+
+
+def paper(_: Namespace) -> Preset:
+    """The paper's tolerances and batch."""
+    return Preset(
+        [replace(cell, seconds=None) for cell in cells(TIGHT, 5, "model.components=5")],
+        [
+            "Synthetic mixture, 8-d, GAS's network (160-160-160 tanh, M = 5) at initial weights, "
+            "batch 1,000, atol 1e-8, rtol 1e-6."
+        ],
+    )
+
+
+def cpu(_: Namespace) -> Preset:
+    """Looser tolerances: at the paper's Heun's method takes thousands of steps."""
+    return Preset(
+        cells(("solver.rtol=1e-4", "solver.atol=1e-6"), 2, "measure.memory_budget=6GiB"),
+        [
+            "Synthetic mixture, 8-d, GAS's network (160-160-160 tanh, M = 1) at initial weights, "
+            "batch 1,000. Reduced for two cores: atol 1e-6 and rtol 1e-4 in place of 1e-8 and 1e-6, "
+            "at which Heun's method takes ten times the steps, and one component in place of five. "
+            "A method that needs more than 6 GiB is out of memory."
+        ],
+    )
+
+
+def smoke(_: Namespace) -> Preset:
+    """Seconds: to see that it works."""
+    loose = ("solver.rtol=1e-1", "solver.atol=1e-1")
+    small = ("model.hidden=[4]", "data.size=20", "train.batch_size=4")
+    tiny = [replace(cell, isolate=False) for cell in cells(loose, 1, *small)]
+    return Preset(tiny, ["A tiny network; no result."])
+
+
+def report(results: Results) -> Drawn:
+    """Memory and time in one table, where they come from in another, and bars."""
+    cost, parts = (
+        pivot(results.runs, ["grad"], ["method"], names, counts=False)
+        for names in (
+            ["memory", "time"],
+            ["steps", "memory.graph_bytes", "memory.checkpoints_bytes"],
+        )
+    )
+    sheets = [
+        Sheet("table3", cost, "Peak memory and time of one iteration"),
+        Sheet(
+            "parts",
+            parts,
+            "Accepted steps (an adjoint method's in both directions), graph and checkpoints",
+            mark_best=False,
+        ),
+    ]
+    return Drawn(sheets, {"table3": cost_bars(results.runs, ("grad",), ("method",))})
+
+
+EXPERIMENT = Experiment(
+    name="table3",
+    purpose="Memory and time with solvers of different order.",
+    presets={"paper": paper, "cpu": cpu, "smoke": smoke},
+    report=report,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(EXPERIMENT))
