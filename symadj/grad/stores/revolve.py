@@ -43,7 +43,8 @@ class Revolve(Store):
     thinned out as the solve goes on, by the rule of Wang, Moin and Iaccarino: when all slots are
     taken, one with a later one of higher level gives way to the new start; where there is none, the
     newest one does, and the new start has the next level. Backward, what lies between two of them
-    follows the binomial schedule again. For N up to 3000 that was never seen to cost more than 1.25 of the optimum.
+    follows the binomial schedule again. For N up to 3000 no case was seen to cost more than 1.25 of
+    the optimum.
 
     A backward pass under `retain_graph` must leave the forward pass's slots as they are, and takes
     up to as many again.
