@@ -37,6 +37,12 @@ class MemoryBudgetExceeded(SymadjError, MemoryError):
     status: ClassVar[str] = "oom"
 
 
+class StorageError(SymadjError, OSError):
+    """Kept states could not be written to disk, or not be read from it."""
+
+    status: ClassVar[str] = "storage"
+
+
 class SolveError(SymadjError, RuntimeError):
     """A solve that could not reach its end.
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from symadj.grad import GradientMethod
 from symadj.ode.integrator import Integrator
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
@@ -38,7 +39,7 @@ class Size:
     dim: int = 4
     width: int = 64
 
-    def integrator(self, gradient: str) -> Integrator:
+    def integrator(self, gradient: str | GradientMethod) -> Integrator:
         """Fixed steps with this gradient method."""
         return Integrator(SolverSettings(self.solver, num_steps=self.steps), gradient)
 
@@ -73,7 +74,7 @@ class Stack(nn.Module):
         return y
 
 
-def measure(gradient: str, size: Size, seed: int = 0) -> dict[str, Any]:
+def measure(gradient: str | GradientMethod, size: Size, seed: int = 0) -> dict[str, Any]:
     """Peak live tensor bytes by parts and the counts of one forward and backward pass.
 
     Returns:
@@ -100,7 +101,7 @@ def measure(gradient: str, size: Size, seed: int = 0) -> dict[str, Any]:
     parameters = sum(p.nbytes for p in model.parameters())
     return {
         **asdict(size),
-        "gradient": gradient,
+        "gradient": gradient if isinstance(gradient, str) else repr(gradient),
         **memory,
         **stats.as_dict(),
         "parameter_bytes": parameters,

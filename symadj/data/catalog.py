@@ -14,7 +14,7 @@ from symadj.data.state import State, directory_size
 from symadj.errors import InputError, suggest
 from symadj.run.build import locate
 from symadj.run.configs import config_dir, group_options
-from symadj.run.units import format_bytes
+from symadj.units import format_bytes
 
 
 def data_sets() -> dict[str, Callable[..., Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from symadj.errors import SymadjError
-from symadj.run.units import format_bytes
+from symadj.units import format_bytes
 
 CHUNK = 1 << 20
 

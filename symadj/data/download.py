@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from symadj.data.disk import CHUNK, make_directory, open_to_write, require_space, write_block
 from symadj.errors import InputError, SymadjError
-from symadj.run.units import format_bytes
+from symadj.units import format_bytes
 
 TIMEOUT = 60.0
 ATTEMPTS = 5

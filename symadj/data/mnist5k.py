@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from symadj.data.grey_images import GreyImages
-from symadj.data.packages import find_file, package_file
 from symadj.data.state import State
+from symadj.packages import find_file, package_file
 
 FILE = ("data", "data", "mnist_5k.csv.gz")
 SIDE = 28

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from symadj.data.base import VectorData
 from symadj.data.grey_patches import PatchImages, draw_blocks, read_grey
-from symadj.data.packages import find_file, package_file
 from symadj.data.prepared import Splits
 from symadj.data.state import State
 from symadj.errors import InputError
+from symadj.packages import find_file, package_file
 
 NAME = "stand-in for BSDS300: patches of scikit-learn's and scikit-image's photographs"
 

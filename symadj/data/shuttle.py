@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 
 from symadj.data.base import VectorData, split_sizes
-from symadj.data.packages import find_file, package_file
 from symadj.data.state import State
 from symadj.errors import InputError
+from symadj.packages import find_file, package_file
 
 FILE = ("datasets", "shuttle.csv.gz")
 COLUMNS = tuple(f"f{i}" for i in range(1, 10))

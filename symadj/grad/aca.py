@@ -6,36 +6,45 @@ Zhuang et al.: "Adaptive Checkpoint Adjoint Method for Gradient Estimation in Ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from symadj.grad.base import Outputs, Replay, StepwiseReplay
 from symadj.ode.engine import Step
 from symadj.ode.field import grad_or_none
+from symadj.solvers import Attempt
 
 
 class ACA(StepwiseReplay):
     """Replays one step at a time with the graph of all its stages, and backpropagates through it.
 
-    Kept between forward and backward: y0 of every accepted step. Memory: N states and the graphs of
-    s network uses.
+    Kept between forward and backward: y0 of every accepted step, or (store="revolve") of at most
+    `slots` steps. Memory: N states, or `slots`, and the graphs of s network uses.
+
+    Args:
+        store: what is kept, "steps" or "revolve".
+        slots: of store="revolve".
+        offload: where it is kept: None, "cpu" or "disk".
+        offload_dir: folder for offload="disk".
+
+    Raises:
+        InputError: as `StoreOptions`.
     """
 
     name = "aca"
+    stores = ("steps", "revolve")
 
     def pull_step(
         self,
         replay: Replay,
         step: Step,
-        kept: Sequence[Tensor],
+        attempt: Attempt,
         cotangent: Tensor,
         outputs: Outputs,
     ) -> Tensor:
         """One step with graph, one call of autograd."""
         field, solver = replay.field, replay.problem.settings.solver
-        leaf = kept[0].detach().requires_grad_()
+        leaf = attempt.y0.detach().requires_grad_()
         with torch.enable_grad():
             attempt = solver.attempt(field.traced, step.t0, step.t1, leaf)
             values = solver.dense(field.traced, attempt, [theta for theta, _ in outputs])

@@ -9,7 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from symadj.errors import IncompatibleError, SymadjError
 from symadj.grad.once import first_order_only
+from symadj.grad.stores import Store, StoreOptions
+from symadj.grad.stores.base import last_pass
 from symadj.ode.engine import Step
 from symadj.ode.field import Field
 from symadj.ode.problem import Problem, StepList
@@ -91,13 +94,15 @@ class Replay:
 
     Attributes:
         problem: what was solved.
-        steps: the accepted steps.
+        store: its accepted steps, and what was kept of them.
+        release: whether what was kept can go as it is played back.
         gradients: the running sum of parameter gradients.
     """
 
-    def __init__(self, problem: Problem, steps: list[Step]) -> None:
+    def __init__(self, problem: Problem, store: Store, *, release: bool) -> None:
         self.problem = problem
-        self.steps = steps
+        self.store = store
+        self.release = release
         self.gradients = ParameterGradients(len(problem.field.params))
 
     @property
@@ -105,51 +110,80 @@ class Replay:
         """The vector field."""
         return self.problem.field
 
+    @property
+    def steps(self) -> list[Step]:
+        """The accepted steps."""
+        return self.store.steps
+
 
 class ReplayMethod(OneNodeMethod):
     """A gradient method that keeps little of the forward solve and replays it backward.
 
-    It says what is kept of an accepted step (`keep`) and how the cotangents of the outputs are
-    pulled back to y0 (`pull_solve`).
+    It says what is kept of the accepted steps (`open_store`) and how the cotangents of the outputs
+    are pulled back to y0 (`pull_solve`).
     """
 
     @abstractmethod
-    def keep(self, attempt: Attempt) -> tuple[Tensor, ...]:
-        """What is kept of an accepted step, the same number of tensors for each."""
+    def open_store(self, problem: Problem) -> Store:
+        """A store for one solve."""
 
     @abstractmethod
-    def pull_solve(
-        self, replay: Replay, y0: Tensor, kept: Sequence[Sequence[Tensor]], cotangents: Tensor
-    ) -> Tensor:
+    def pull_solve(self, replay: Replay, y0: Tensor, cotangents: Tensor) -> Tensor:
         """The cotangent of y0; parameter gradients join `replay.gradients`.
 
         Args:
             replay: the solve.
             y0: its start.
-            kept: what `keep` returned for every step.
             cotangents: of the outputs, [len(times), *y0.shape].
         """
 
     def solve_as_node(self, problem: Problem, y0: Tensor, k0: Tensor) -> tuple[Tensor, list[Step]]:
-        """Keeps of every accepted step what `keep` says."""
-        keeper = _Keeper(self, problem, k0)
-        ys = _ReplayFunction.apply(keeper, y0, *problem.field.params)
-        return ys, keeper.steps
+        """The store watches the forward solve."""
+        forward = _Forward(self, problem, self.open_store(problem), k0)
+        ys = _ReplayFunction.apply(forward, y0, *problem.field.params)
+        return ys, forward.store.steps
 
 
 class StepwiseReplay(ReplayMethod):
-    """A replay that goes back one accepted step at a time, from the state at its start."""
+    """A replay that goes back one accepted step at a time.
 
-    def keep(self, attempt: Attempt) -> tuple[Tensor, ...]:
-        """The state at the step's start."""
-        return (attempt.y0,)
+    Args:
+        store: what is kept of the steps, one of the class's `stores`.
+        slots: of store="revolve": the most states that are kept.
+        offload: where it is kept: None (on the device), "cpu" or "disk".
+        offload_dir: folder for offload="disk"; None: the system's for temporary files.
+
+    Raises:
+        IncompatibleError: a store that is of no use to this method.
+        InputError: as `StoreOptions`.
+    """
+
+    stores: ClassVar[tuple[str, ...]] = ("steps", "revolve")
+
+    def __init__(
+        self,
+        store: str = "steps",
+        slots: int | None = None,
+        offload: str | None = None,
+        offload_dir: str | None = None,
+    ) -> None:
+        self.keeping = StoreOptions(store, slots, offload, offload_dir)
+        if store not in self.stores:
+            raise IncompatibleError(
+                f"store={store} with gradient method {self.name}, which has no use for it; it "
+                f"takes {' or '.join(self.stores)}."
+            )
+
+    def open_store(self, problem: Problem) -> Store:
+        """Of the kind that was asked for."""
+        return self.keeping.open(problem)
 
     @abstractmethod
     def pull_step(
         self,
         replay: Replay,
         step: Step,
-        kept: Sequence[Tensor],
+        attempt: Attempt,
         cotangent: Tensor,
         outputs: Outputs,
     ) -> Tensor:
@@ -158,71 +192,72 @@ class StepwiseReplay(ReplayMethod):
         Args:
             replay: the solve.
             step: the step.
-            kept: what `keep` returned for it.
+            attempt: the step's start and those stage derivatives that the store knows.
             cotangent: of the state at the step's end.
             outputs: (theta, cotangent) of the outputs inside the step.
         """
 
-    def pull_solve(
-        self, replay: Replay, y0: Tensor, kept: Sequence[Sequence[Tensor]], cotangents: Tensor
-    ) -> Tensor:
+    def pull_solve(self, replay: Replay, y0: Tensor, cotangents: Tensor) -> Tensor:
         """From the last step to the first; an output's cotangent joins where its step is met."""
         cotangent = torch.zeros_like(y0)
-        for step, start in zip(reversed(replay.steps), reversed(kept), strict=True):
+        for step, attempt in replay.store.backward(release=replay.release):
             if step.landed is not None:
                 cotangent = cotangent + cotangents[step.landed]
             outputs = [(theta, cotangents[i]) for i, theta in step.interior]
-            cotangent = self.pull_step(replay, step, start, cotangent, outputs)
+            cotangent = self.pull_step(replay, step, attempt, cotangent, outputs)
+            # Gone before the store makes the next one.
+            del attempt
         return cotangent + cotangents[0]
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.keeping.given()})"
 
-class _Keeper(StepList):
-    """Runs the forward solve and keeps of every step what the method asks for."""
 
-    def __init__(self, method: ReplayMethod, problem: Problem, k0: Tensor) -> None:
-        super().__init__()
+class _Forward:
+    """What the forward pass of a replay is made of."""
+
+    def __init__(self, method: ReplayMethod, problem: Problem, store: Store, k0: Tensor) -> None:
         self.method = method
         self.problem = problem
+        self.store = store
         self.k0: Tensor | None = k0
-        self.tensors: list[Tensor] = []
-
-    def accepted(self, step: Step, attempt: Attempt) -> None:
-        """Remembers the step and what is kept of it."""
-        super().accepted(step, attempt)
-        kept = self.method.keep(attempt)
-        self.tensors.extend(kept)
-        self.problem.field.stats.checkpoint_bytes += sum(tensor.nbytes for tensor in kept)
+        self.played_back = False
 
     def run(self, y0: Tensor) -> Tensor:
-        """The outputs; afterwards `tensors` and `steps` are complete."""
-        with self.problem.field.phase("forward"):
+        """The outputs; afterwards the store has what the backward pass needs."""
+        field = self.problem.field
+        with field.phase("forward"):
             k0, self.k0 = self.k0, None
-            return self.problem.solve_plain(y0, k0=k0, observer=self)
+            ys = self.problem.solve_plain(y0, k0=k0, observer=self.store)
+        field.stats.checkpoint_bytes += self.store.resident_bytes
+        return ys
 
 
 class _ReplayFunction(torch.autograd.Function):
     """The one autograd node of a solve by a `ReplayMethod`."""
 
     @staticmethod
-    def forward(ctx: Any, keeper: _Keeper, y0: Tensor, *params: Tensor) -> Tensor:
-        ys = keeper.run(y0)
-        ctx.method, ctx.problem, ctx.steps = keeper.method, keeper.problem, keeper.steps
-        ctx.params = len(params)
+    def forward(ctx: Any, forward: _Forward, y0: Tensor, *params: Tensor) -> Tensor:
+        ys = forward.run(y0)
+        ctx.solve = forward
         # The parameters are saved for their version counters: a parameter changed in place before
-        # the backward pass would be replayed with its new value.
-        ctx.save_for_backward(y0, *params, *keeper.tensors)
-        keeper.tensors = []
+        # the backward pass would be replayed with its new value. What the store keeps nobody else
+        # has in hand.
+        ctx.save_for_backward(y0, *params)
         return ys
 
     @staticmethod
     @first_order_only
     def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        y0, *rest = ctx.saved_tensors
-        kept = rest[ctx.params :]
-        steps: list[Step] = ctx.steps
-        width = len(kept) // len(steps)
-        groups = [kept[i * width : (i + 1) * width] for i in range(len(steps))]
-        replay = Replay(ctx.problem, steps)
+        y0 = ctx.saved_tensors[0]
+        forward: _Forward = ctx.solve
+        if forward.played_back:
+            raise SymadjError(
+                "a backward pass of this solve broke off before, when part of what was kept for it "
+                "had gone already. Solve again, or call backward with retain_graph=True."
+            )
+        forward.played_back = release = last_pass()
+        replay = Replay(forward.problem, forward.store, release=release)
         with replay.field.phase("backward"):
-            of_y0 = ctx.method.pull_solve(replay, y0, groups, cotangents)
+            of_y0 = forward.method.pull_solve(replay, y0, cotangents)
         return None, of_y0, *replay.gradients.sums

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from symadj.grad.base import Replay, ReplayMethod
+from symadj.grad.stores import Store
 from symadj.ode.control import FixedSteps
 from symadj.ode.field import grad_or_none
-from symadj.solvers import Attempt
+from symadj.ode.problem import Problem
 
 
 class Checkpoint(ReplayMethod):
@@ -23,13 +23,11 @@ class Checkpoint(ReplayMethod):
 
     name = "checkpoint"
 
-    def keep(self, attempt: Attempt) -> tuple[Tensor, ...]:
-        """Nothing: y0 of the whole solve is kept anyway."""
-        return ()
+    def open_store(self, problem: Problem) -> Store:
+        """The grid alone: y0 of the whole solve is kept anyway."""
+        return Store(problem)
 
-    def pull_solve(
-        self, replay: Replay, y0: Tensor, kept: Sequence[Sequence[Tensor]], cotangents: Tensor
-    ) -> Tensor:
+    def pull_solve(self, replay: Replay, y0: Tensor, cotangents: Tensor) -> Tensor:
         """The whole solve with graph on its frozen grid, then one call of autograd."""
         problem, field = replay.problem, replay.field
         leaf = y0.detach().requires_grad_()

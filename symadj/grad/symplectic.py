@@ -30,26 +30,40 @@ class Symplectic(StepwiseReplay):
     A cotangent g of an output inside the step, y(theta) = y0 + h sum_i b_i(theta) k_i, adds
     h b_i(theta) g to w_i and g to lambda_0.
 
-    Kept between forward and backward: y0 of every accepted step. Backward, one step at a time: its
-    stage derivatives are recomputed without graph, then each stage takes one evaluation with graph
-    and one vector-Jacobian product, and its graph is gone before the next. Memory: N states, s
-    states and one network use.
+    Backward, one step at a time: its stage derivatives are recomputed without graph, then each
+    stage takes one evaluation with graph and one vector-Jacobian product, and its graph is gone
+    before the next. Memory: s states and one network use, and what is kept between forward and
+    backward, by `store`:
+
+    - "steps": y0 of every accepted step, N states, 4NsL evaluations' worth of work (the paper's);
+    - "stages": also the stage derivatives, N s states in all; none is recomputed, 3NsL;
+    - "revolve": at most `slots` states, whatever N; steps are recomputed.
+
+    Args:
+        store: what is kept.
+        slots: of store="revolve".
+        offload: where it is kept: None, "cpu" or "disk".
+        offload_dir: folder for offload="disk".
+
+    Raises:
+        InputError: as `StoreOptions`.
     """
 
     name = "symplectic"
+    stores = ("steps", "stages", "revolve")
 
     def pull_step(
         self,
         replay: Replay,
         step: Step,
-        kept: Sequence[Tensor],
+        attempt: Attempt,
         cotangent: Tensor,
         outputs: Outputs,
     ) -> Tensor:
         """As in the class's formula."""
         field, solver = replay.field, replay.problem.settings.solver
-        sources, stages = _sources(solver, cotangent, outputs)
-        attempt = Attempt(step.t0, step.t1, kept[0], len(solver.rows))
+        stages = solver.needed_stages([theta for theta, _ in outputs])
+        sources = _sources(solver, cotangent, outputs)
         solver.fill(field.value, attempt, stages[:-1])
         pulled: list[Tensor | None] = [None] * len(solver.rows)
         total = cotangent
@@ -71,17 +85,11 @@ Source = tuple[dict[int, float], Tensor]
 """The weights with which a result of the step depends on its stages, and its cotangent."""
 
 
-def _sources(
-    solver: RungeKutta, cotangent: Tensor, outputs: Outputs
-) -> tuple[list[Source], tuple[int, ...]]:
-    """What a step's stages receive cotangents from, and the stages that receive any (ascending)."""
+def _sources(solver: RungeKutta, cotangent: Tensor, outputs: Outputs) -> list[Source]:
+    """What a step's stages receive cotangents from."""
     terms: list[tuple[Terms, Tensor]] = [(solver.b, cotangent)]
-    stages = set(solver.solution_stages)
-    for theta, g in outputs:
-        weights = solver.tableau.dense_weights(theta)
-        terms.append((terms_of(weights), g))
-        stages.update(solver.tableau.closure(weights))
-    return [(dict(t), g) for t, g in terms], tuple(sorted(stages))
+    terms += [(solver.dense_terms(theta), g) for theta, g in outputs]
+    return [(dict(t), g) for t, g in terms]
 
 
 def _cotangent_of_stage(

@@ -22,7 +22,8 @@ class SolveStats:
             `gradient="backprop"` these are the forward ones, counted in both places.
         vjps: uses of the field through which a cotangent was pulled back.
         output_bytes: bytes of the returned states.
-        checkpoint_bytes: bytes of the states kept between forward and backward.
+        checkpoint_bytes: bytes of what is kept between forward and backward in the memory of the
+            state's device; what `offload` moved elsewhere is not in it.
     """
 
     accepted: int = 0

@@ -16,7 +16,7 @@ from symadj.errors import InputError, suggest
 from symadj.ode.stats import SolveStats
 from symadj.run.meter import METERS, Meter, make_meter
 from symadj.run.quartiles import quartiles
-from symadj.run.units import format_bytes, parse_bytes
+from symadj.units import format_bytes, parse_bytes
 
 __all__ = [
     "MeasureSettings",

@@ -16,7 +16,7 @@ from torch.autograd import graph
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from symadj.errors import MemoryBudgetExceeded
-from symadj.run.units import format_bytes
+from symadj.units import format_bytes
 
 _NOTHING: frozenset[int] = frozenset()
 # The last Python frame before the engine's own work.

@@ -11,7 +11,7 @@ from symadj.ode.settings import SolverSettings
 from symadj.run.environment import device_name
 from symadj.run.parts import Parts
 from symadj.run.record import RunRecord
-from symadj.run.units import format_bytes
+from symadj.units import format_bytes
 
 
 def header(parts: Parts, directory: Path) -> str:

@@ -113,6 +113,13 @@ class RungeKutta:
                 if observe is not None:
                     observe(attempt, i)
 
+    def needed_stages(self, thetas: Sequence[float]) -> tuple[int, ...]:
+        """The stages, ascending, of which y1 and the outputs at these theta are made."""
+        stages = set(self.solution_stages)
+        for theta in thetas:
+            stages.update(self.tableau.closure(self.tableau.dense_weights(theta)))
+        return tuple(sorted(stages))
+
     def time(self, attempt: Attempt, i: int) -> float:
         """The time of stage i: t0 and t1 exactly at the ends, so that shared values agree."""
         c = self.nodes[i]

@@ -9,13 +9,14 @@ import pytest
 
 from symadj import GRADIENTS
 from symadj.bench.laws import Size, measure
+from symadj.grad import ACA, GradientMethod, Symplectic
 
 BASE = Size(solver="rk4", steps=8, layers=4, batch=256, dim=4, width=32)
 STATE = BASE.batch * BASE.dim * 4
 LAYER = BASE.batch * BASE.width * 4
 
 
-def ratio(gradient: str, column: str = "graph_bytes", **change: Any) -> float:
+def ratio(gradient: str | GradientMethod, column: str = "graph_bytes", **change: Any) -> float:
     """How a part grows when one of N, s, L, M is changed."""
     before = measure(gradient, BASE)[column]
     return measure(gradient, dataclasses.replace(BASE, **change))[column] / before
@@ -62,6 +63,33 @@ def test_checkpoints_are_one_state_a_step(gradient: str) -> None:
     assert ratio(gradient, "checkpoints_bytes", steps=24) == 3
     assert ratio(gradient, "checkpoints_bytes", components=3) == 3
     assert ratio(gradient, "checkpoints_bytes", layers=8) == 1
+
+
+@pytest.mark.parametrize(
+    "gradient", [Symplectic(store="revolve", slots=4), ACA(store="revolve", slots=4)], ids=repr
+)
+def test_revolve_does_not_grow_with_the_steps(gradient: GradientMethod) -> None:
+    assert ratio(gradient, "peak_bytes", steps=24) == 1
+    assert ratio(gradient, "checkpoints_bytes", steps=24) == 1
+    assert measure(gradient, BASE)["checkpoints_bytes"] == 4 * STATE
+
+
+def test_no_more_states_are_alive_than_there_are_slots() -> None:
+    few, many = (
+        measure(Symplectic(store="revolve", slots=slots), dataclasses.replace(BASE, steps=40))
+        for slots in (4, 14)
+    )
+    assert many["peak_bytes"] - few["peak_bytes"] == 10 * STATE
+
+
+def test_kept_stages_are_s_states_a_step() -> None:
+    stages = Symplectic(store="stages")
+    assert measure(stages, BASE)["checkpoints_bytes"] == BASE.steps * 4 * STATE
+    assert ratio(stages, steps=16) == pytest.approx(1, abs=0.01)
+
+
+def test_states_on_disk_take_no_memory() -> None:
+    assert ratio(Symplectic(offload="disk"), "peak_bytes", steps=24) == 1
 
 
 def test_adjoint_does_not_grow_with_the_steps() -> None:

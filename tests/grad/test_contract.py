@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from symadj import GRADIENTS, SOLVERS, odeint, solve
+from symadj import SOLVERS, odeint, solve
+from symadj.grad import GradientMethod
 from tests.fields import Energy, Pair, Wave, start
+from tests.grad.variants import ALL_EXACT_WAYS, EXACT_WAYS
 
-EXACT = [name for name, method in GRADIENTS.items() if method.exact]
 ADAPTIVE = [name for name, solver in SOLVERS.items() if solver.error_order is not None]
+Gradient = str | GradientMethod
 FINAL = [0.0, 1.3]
 INTERIOR = [0.0, 0.11, 0.13, 0.5, 0.77, 1.3]
 
@@ -40,9 +42,9 @@ def assert_equal(ours, reference, tolerance=1e-12):
 
 
 @pytest.mark.parametrize("times", [FINAL, INTERIOR], ids=["final", "interior"])
-@pytest.mark.parametrize("gradient", EXACT)
+@pytest.mark.parametrize("gradient", EXACT_WAYS)
 @pytest.mark.parametrize("method", SOLVERS)
-def test_fixed_steps(method: str, gradient: str, times: list[float]) -> None:
+def test_fixed_steps(method: str, gradient: Gradient, times: list[float]) -> None:
     field, y0, options = Wave(), start(4, 3), {"num_steps": 4}
     ours, _ = gradients_of(field, y0, times, gradient, method, options)
     reference, _ = gradients_of(field, y0, times, "backprop", method, options)
@@ -50,9 +52,9 @@ def test_fixed_steps(method: str, gradient: str, times: list[float]) -> None:
 
 
 @pytest.mark.parametrize("times", [FINAL, INTERIOR], ids=["final", "interior"])
-@pytest.mark.parametrize("gradient", EXACT)
+@pytest.mark.parametrize("gradient", EXACT_WAYS)
 @pytest.mark.parametrize("method", ADAPTIVE)
-def test_adaptive_steps(method: str, gradient: str, times: list[float]) -> None:
+def test_adaptive_steps(method: str, gradient: Gradient, times: list[float]) -> None:
     field, y0 = Wave(), start(4, 3)
     ours, solution = gradients_of(field, y0, times, gradient, method, None)
     frozen = {"grid": solution.steps.grid}
@@ -61,8 +63,8 @@ def test_adaptive_steps(method: str, gradient: str, times: list[float]) -> None:
     assert_equal(ours, reference)
 
 
-@pytest.mark.parametrize("gradient", EXACT)
-def test_reverse_time(gradient: str) -> None:
+@pytest.mark.parametrize("gradient", ALL_EXACT_WAYS)
+def test_reverse_time(gradient: Gradient) -> None:
     field, times = Wave(), [1.0, 0.7, 0.1, -0.4]
     # Small, since the cubic term blows up backward.
     y0 = (0.2 * start(4, 3)).detach().requires_grad_()
@@ -73,9 +75,9 @@ def test_reverse_time(gradient: str) -> None:
     assert_equal(ours, reference)
 
 
-@pytest.mark.parametrize("gradient", EXACT)
+@pytest.mark.parametrize("gradient", ALL_EXACT_WAYS)
 @pytest.mark.parametrize("method", ["midpoint", "dopri5", "dop853"])
-def test_tuple_state(method: str, gradient: str) -> None:
+def test_tuple_state(method: str, gradient: Gradient) -> None:
     field, y0 = Pair(), (start(4, 3), start(4))
     options = {"num_steps": 3}
     ours, solution = gradients_of(field, y0, INTERIOR, gradient, method, options)
@@ -84,9 +86,9 @@ def test_tuple_state(method: str, gradient: str) -> None:
     assert_equal(ours, reference)
 
 
-@pytest.mark.parametrize("gradient", EXACT)
+@pytest.mark.parametrize("gradient", EXACT_WAYS)
 @pytest.mark.parametrize("method", ["heun", "dopri5"])
-def test_autograd_inside_the_field(method: str, gradient: str) -> None:
+def test_autograd_inside_the_field(method: str, gradient: Gradient) -> None:
     field, y0 = Energy(), start(5, 2)
     ours, solution = gradients_of(field, y0, INTERIOR, gradient, method, None)
     frozen = {"grid": solution.steps.grid}
@@ -94,8 +96,8 @@ def test_autograd_inside_the_field(method: str, gradient: str) -> None:
     assert_equal(ours, reference)
 
 
-@pytest.mark.parametrize("gradient", EXACT)
-def test_float32_agrees_to_its_rounding(gradient: str) -> None:
+@pytest.mark.parametrize("gradient", ALL_EXACT_WAYS)
+def test_float32_agrees_to_its_rounding(gradient: Gradient) -> None:
     field, y0 = Wave(dtype=torch.float32), start(4, 3, dtype=torch.float32)
     ours, _ = gradients_of(field, y0, INTERIOR, gradient, "dopri5", {"num_steps": 5})
     exact_field = Wave(dtype=torch.float64)
@@ -106,9 +108,9 @@ def test_float32_agrees_to_its_rounding(gradient: str) -> None:
     assert_equal(ours, reference, 1e-5)
 
 
-@pytest.mark.parametrize("gradient", EXACT)
+@pytest.mark.parametrize("gradient", EXACT_WAYS)
 @pytest.mark.parametrize("method", ["rk4", "bosh3", "dop853"])
-def test_gradcheck(method: str, gradient: str) -> None:
+def test_gradcheck(method: str, gradient: Gradient) -> None:
     field = Wave(2)
     t = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
 

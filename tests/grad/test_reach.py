@@ -20,7 +20,9 @@ from symadj import (
     odeint_adjoint,
     solve,
 )
+from symadj.grad import GradientMethod
 from tests.fields import Energy, Pair, Wave, start
+from tests.grad.variants import KEEPING, OFFLOADED
 
 ALL = list(GRADIENTS)
 EXACT = [name for name, method in GRADIENTS.items() if method.exact]
@@ -159,8 +161,8 @@ def test_time_gradients(gradient: str, state: str) -> None:
         assert ours[k] == pytest.approx(float(slope), rel=1e-6, abs=1e-8)
 
 
-@pytest.mark.parametrize("gradient", ALL)
-def test_a_second_backward_gives_the_same(gradient: str) -> None:
+@pytest.mark.parametrize("gradient", [*ALL, *KEEPING, *OFFLOADED])
+def test_a_second_backward_gives_the_same(gradient: str | GradientMethod) -> None:
     field, y0 = Wave(), start(4, 3)
     loss = odeint(field, y0, T, rtol=1e-4, gradient=gradient).sin().sum()
     first = torch.autograd.grad(loss, [y0, field.weight], retain_graph=True)
@@ -192,8 +194,8 @@ def test_double_backward_by_backprop() -> None:
     assert torch.autograd.gradgradcheck(lambda y: slope(y, t.detach()), (y0,))
 
 
-@pytest.mark.parametrize("gradient", REPLAYED)
-def test_a_parameter_changed_before_backward_is_noticed(gradient: str) -> None:
+@pytest.mark.parametrize("gradient", [*REPLAYED, *KEEPING])
+def test_a_parameter_changed_before_backward_is_noticed(gradient: str | GradientMethod) -> None:
     field, y0 = Wave(), start(4, 3)
     loss = odeint(field, y0, T, rtol=1e-4, gradient=gradient).sum()
     with torch.no_grad():
@@ -339,8 +341,8 @@ def test_adjoint_with_fixed_steps_converges(method: str) -> None:
     assert errors[1] < 0.7 * errors[0]
 
 
-@pytest.mark.parametrize("gradient", ALL)
-def test_live_tensors_do_not_grow_over_iterations(gradient: str) -> None:
+@pytest.mark.parametrize("gradient", [*ALL, *KEEPING])
+def test_live_tensors_do_not_grow_over_iterations(gradient: str | GradientMethod) -> None:
     field, y0 = Wave(), start(16, 3)
     optimizer = torch.optim.SGD(field.parameters(), lr=1e-3)
     live = []

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from symadj.data.grey_patches import DIM, PatchImages
 from symadj.data.maf.archive import raw_file
 from symadj.data.maf.base import MAFData
-from symadj.data.packages import need
 from symadj.data.prepared import BLOCK_ROWS, Meta, write_split
 from symadj.errors import SymadjError
+from symadj.packages import need
 
 # The file's names of the three splits.
 NAMES = {"train": "train", "val": "validation", "test": "test"}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symadj.errors import InputError
-from symadj.run.units import UNITS, format_bytes, parse_bytes
+from symadj.units import UNITS, format_bytes, parse_bytes
 
 
 @pytest.mark.parametrize(

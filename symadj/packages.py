@@ -1,4 +1,4 @@
-"""Packages that some data sets come with, or need; each belongs to an extra of symadj."""
+"""Packages that symadj does without until they are asked for; each belongs to an extra."""
 
 from __future__ import annotations
 
