@@ -126,8 +126,8 @@ class CNF(ContinuousFlow):
         dim: entries of a data point.
         hidden: widths of the hidden layers.
         components: M, the number of stacked components, each with weights of its own.
-        activation: "tanh" or "softplus".
-        layer: "concatsquash", "concat" or "plain".
+        activation: one of `symadj.models.layers.ACTIVATIONS`.
+        layer: one of `symadj.models.layers.LAYERS`.
         trace: as in `ContinuousFlow`.
         noise: as in `ContinuousFlow`.
         T: as in `ContinuousFlow`.

@@ -67,7 +67,7 @@ def test_delta_logp_is_minus_the_log_determinant() -> None:
     torch.testing.assert_close(delta_logp, -log_det.expand(5), rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("layer", ["plain", "concat", "concatsquash"])
+@pytest.mark.parametrize("layer", ["plain", "concatsquash", "hyper"])
 def test_the_density_of_a_random_net_integrates_to_one(layer: str) -> None:
     flow = CNF(2, hidden=(16, 16), components=2, layer=layer, trace="exact").to(DOUBLE)
     for p in flow.parameters():

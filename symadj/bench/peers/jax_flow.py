@@ -186,4 +186,12 @@ _AFFINE: dict[type[nn.Module], Callable[[Params, Any], tuple[Any, Any]]] = {
     Concat: lambda p, t: (p["weight"], p["bias"] + p["drift"] * t),
     ConcatSquash: _squashed,
 }
-_ACTIVATIONS = {"tanh": jnp.tanh, "softplus": jax.nn.softplus}
+_ACTIVATIONS = {
+    "tanh": jnp.tanh,
+    "softplus": jax.nn.softplus,
+    "relu": jax.nn.relu,
+    "elu": jax.nn.elu,
+    "swish": jax.nn.silu,
+    "square": jnp.square,
+    "identity": lambda x: x,
+}
