@@ -62,6 +62,8 @@ class JaxFlow:
     def __init__(self, model: nn.Module, solver: str, tangent: bool) -> None:
         if not isinstance(model, ContinuousFlow) or model.trace != "hutchinson":
             raise IncompatibleError("the peer diffrax needs a flow with model.trace=hutchinson.")
+        if model.norms:
+            raise IncompatibleError("the peer diffrax needs a flow with model.batch_norm=false.")
         if solver not in SOLVERS:
             raise IncompatibleError(
                 f"the peer diffrax has no solver {solver!r}; it has {', '.join(SOLVERS)}."
