@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from symadj.errors import InputError, suggest
 from symadj.models import divergence
+from symadj.models.batch_norm import BatchNorm
 from symadj.models.mlp import MLP
+from symadj.models.residual import Residual
 from symadj.ode.integrator import Integrator
 
 Draw = Callable[[Tensor, torch.Generator | None], Tensor]
@@ -35,9 +38,12 @@ class ContinuousFlow(nn.Module):
         trace: "hutchinson" (an estimate) or "exact" (d tangents), when `exact` is not asked for.
         noise: "gaussian" or "rademacher" (signs, of less variance).
         T: the time that every component is integrated over.
+        norms: none, or what stands before each component and behind the last one: modules x ->
+            (y, log |det dy/dx|) with `inverse(y)`, as `symadj.models.batch_norm.BatchNorm`.
 
     Raises:
-        InputError: an unknown name, no component, or a T that is not positive.
+        InputError: an unknown name, no component, norms of another number, or a T that is not
+            positive.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class ContinuousFlow(nn.Module):
         trace: str = "hutchinson",
         noise: str = "gaussian",
         T: float = 1.0,
+        norms: Iterable[nn.Module] = (),
     ) -> None:
         super().__init__()
         if trace not in TRACES:
@@ -57,6 +64,12 @@ class ContinuousFlow(nn.Module):
         self.networks = nn.ModuleList(networks)
         if not self.networks:
             raise InputError("a flow without components; at least 1 is needed.")
+        self.norms = nn.ModuleList(norms)
+        if self.norms and len(self.norms) != len(self.networks) + 1:
+            raise InputError(
+                f"{len(self.norms)} norms for {len(self.networks)} components; needed is one more "
+                "than components, or none."
+            )
         self.trace = trace
         self.noise = noise
         self.T = float(T)
@@ -79,14 +92,12 @@ class ContinuousFlow(nn.Module):
         Returns:
             z [B, d] and delta_logp [B], with log p(x) = log N(z; 0, I) - delta_logp.
         """
-        z = x
-        total = x.new_zeros(x.shape[0])
         times = self._times(x, 0.0, self.T)
-        for network in self.networks:
+        z, total = self._normalize(0, x, x.new_zeros(x.shape[0]))
+        for k, network in enumerate(self.networks):
             field = self._field(network, z, exact, generator)
             ys = integrator.solve(field, (z, torch.zeros_like(total)), times).ys
-            z, change = ys[0][-1], ys[1][-1]
-            total = total + change
+            z, total = self._normalize(k + 1, ys[0][-1], total + ys[1][-1])
         return z, total
 
     def log_prob(
@@ -103,9 +114,19 @@ class ContinuousFlow(nn.Module):
     def inverse(self, z: Tensor, integrator: Integrator) -> Tensor:
         """Carries the normal variable z [B, d] back to data; no trace is computed."""
         times = self._times(z, self.T, 0.0)
-        for network in reversed(self.networks):
-            z = integrator.solve(network, z, times).ys[-1]
-        return z
+        for k in reversed(range(len(self.networks))):
+            z = integrator.solve(self.networks[k], self._denormalize(k + 1, z), times).ys[-1]
+        return self._denormalize(0, z)
+
+    def _normalize(self, k: int, z: Tensor, delta_logp: Tensor) -> tuple[Tensor, Tensor]:
+        """z and delta_logp behind the k-th norm, where there are norms."""
+        if not self.norms:
+            return z, delta_logp
+        z, log_det = self.norms[k](z)
+        return z, delta_logp - log_det
+
+    def _denormalize(self, k: int, z: Tensor) -> Tensor:
+        return cast("BatchNorm", self.norms[k]).inverse(z) if self.norms else z
 
     def _field(
         self, network: nn.Module, z: Tensor, exact: bool, generator: torch.Generator | None
@@ -126,11 +147,13 @@ class CNF(ContinuousFlow):
         dim: entries of a data point.
         hidden: widths of the hidden layers.
         components: M, the number of stacked components, each with weights of its own.
-        activation: "tanh" or "softplus".
-        layer: "concatsquash", "concat" or "plain".
+        activation: one of `symadj.models.layers.ACTIVATIONS`.
+        layer: one of `symadj.models.layers.LAYERS`.
         trace: as in `ContinuousFlow`.
         noise: as in `ContinuousFlow`.
         T: as in `ContinuousFlow`.
+        batch_norm: whether a `BatchNorm` stands before each component and behind the last one.
+        residual: whether dz/dt is f(t, z) - z, as in `Residual`.
 
     Raises:
         InputError: an unknown name, or a number out of its range.
@@ -146,9 +169,15 @@ class CNF(ContinuousFlow):
         trace: str = "hutchinson",
         noise: str = "gaussian",
         T: float = 1.0,
+        batch_norm: bool = False,
+        residual: bool = False,
     ) -> None:
-        networks = [MLP(dim, hidden, activation, layer) for _ in range(components)]
-        super().__init__(networks, trace, noise, T)
+        networks: list[nn.Module] = []
+        for _ in range(components):
+            network = MLP(dim, hidden, activation, layer)
+            networks.append(Residual(network) if residual else network)
+        norms = [BatchNorm(dim) for _ in range(components + 1)] if batch_norm else ()
+        super().__init__(networks, trace, noise, T, norms)
 
 
 class DensityField(nn.Module):

@@ -61,6 +61,19 @@ class Concat(TimeAffine):
         return self.weight, self.bias + self.drift * t
 
 
+class Squash(TimeAffine):
+    """y = (W x + b) * sigmoid(w_g t + b_g): the gate alone (FFJORD's "squash")."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out)
+        self.gate_slope = _of_time(n_out)
+        self.gate_bias = _of_time(n_out)
+
+    def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        gate = torch.sigmoid(torch.addcmul(self.gate_bias, self.gate_slope, t))
+        return self.weight * gate.unsqueeze(-1), self.bias * gate
+
+
 class ConcatSquash(TimeAffine):
     """y = (W x + b) * sigmoid(w_g t + b_g) + w_b t.
 
@@ -76,6 +89,48 @@ class ConcatSquash(TimeAffine):
     def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
         gate = torch.sigmoid(torch.addcmul(self.gate_bias, self.gate_slope, t))
         return self.weight * gate.unsqueeze(-1), torch.addcmul(self.drift * t, self.bias, gate)
+
+
+class Blend(TimeAffine):
+    """y = (1 - t) (W x + b) + t (V x + c): from one map at t = 0 to another at t = 1.
+
+    FFJORD's "blend"; at other times the line through the two goes on.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out)
+        end = nn.Linear(n_in, n_out)
+        self.end_weight = end.weight
+        self.end_bias = end.bias
+
+    def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return (
+            torch.lerp(self.weight, self.end_weight, t),
+            torch.lerp(self.bias, self.end_bias, t),
+        )
+
+
+class Hyper(TimeAffine):
+    """y = W(t) x + b(t), with (W(t), b(t)) = (W, b) + A tanh(u t + v): a small net of the time.
+
+    FFJORD's "hyper", a network from t through 8 hidden units to all weights, whose last bias is
+    (W, b). It starts near the plain layer: A is drawn from U(-s, s), s = 1 / (8 sqrt(n_in)).
+    """
+
+    UNITS = 8
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out)
+        self.hidden_slope = _of_time(self.UNITS)
+        self.hidden_bias = _of_time(self.UNITS)
+        bound = 1 / (self.UNITS * n_in**0.5)
+        spread = torch.empty(n_out, n_in + 1, self.UNITS).uniform_(-bound, bound)
+        self.spread = nn.Parameter(spread)
+
+    def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = torch.tanh(torch.addcmul(self.hidden_bias, self.hidden_slope, t))
+        moved = self.spread @ hidden
+        return self.weight + moved[:, :-1], self.bias + moved[:, -1]
 
 
 def _of_time(n_out: int) -> nn.Parameter:
@@ -107,12 +162,48 @@ def _softplus_tangent(a: Tensor, da: Tensor) -> tuple[Tensor, Tensor]:
     return F.softplus(a), torch.ops.aten.softplus_backward(da, a, 1.0, 20.0)
 
 
+def _relu_tangent(a: Tensor, da: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.relu(a), torch.ops.aten.threshold_backward(da, a, 0)
+
+
+def _elu_tangent(a: Tensor, da: Tensor) -> tuple[Tensor, Tensor]:
+    return F.elu(a), torch.ops.aten.elu_backward(da, 1.0, 1.0, 1.0, False, a)
+
+
+def _swish_tangent(a: Tensor, da: Tensor) -> tuple[Tensor, Tensor]:
+    # torch's kernel for this product, silu_backward, has no derivative.
+    y, gate = F.silu(a), torch.sigmoid(a)
+    return y, (gate + y * (1 - gate)) * da
+
+
+def _square_tangent(a: Tensor, da: Tensor) -> tuple[Tensor, Tensor]:
+    return a.square(), 2 * a * da
+
+
+def _identity(a: Tensor) -> Tensor:
+    return a
+
+
+def _identity_tangent(a: Tensor, da: Tensor) -> tuple[Tensor, Tensor]:
+    return a, da
+
+
 LAYERS: dict[str, type[TimeAffine]] = {
     "plain": Plain,
+    "ignore": Plain,  # FFJORD's name for it
     "concat": Concat,
+    "squash": Squash,
     "concatsquash": ConcatSquash,
+    "blend": Blend,
+    "hyper": Hyper,
 }
+# FFJORD's own; its swish a sigmoid(beta a) has a trained beta, here beta = 1.
 ACTIVATIONS: dict[str, Activation] = {
     "tanh": Activation(torch.tanh, _tanh_tangent),
     "softplus": Activation(F.softplus, _softplus_tangent),
+    "relu": Activation(torch.relu, _relu_tangent),
+    "elu": Activation(F.elu, _elu_tangent),
+    "swish": Activation(F.silu, _swish_tangent),
+    "square": Activation(torch.square, _square_tangent),
+    "identity": Activation(_identity, _identity_tangent),
 }

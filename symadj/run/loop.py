@@ -302,6 +302,7 @@ class Trainer:
         self.resumable = False
         if self.best is not None:
             self.parts.model.load_state_dict(self.best.model)
+        self.parts.model.eval()
 
     # State
 
@@ -343,7 +344,10 @@ class Trainer:
     def _mark(self) -> None:
         self._random = random_state()
         self._batches = self.batches.get_state()
+        # A forward pass may move buffers (running means), and its iteration may be cut off.
+        self._buffers = {name: b.clone() for name, b in self.parts.model.named_buffers()}
 
     def _weights(self) -> dict[str, Tensor]:
         state = self.parts.model.state_dict()
+        state |= {name: b for name, b in self._buffers.items() if name in state}
         return {name: value.detach().cpu().clone() for name, value in state.items()}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+
+import numpy as np
 import pytest
+import torch
 
 from symadj.bench.cases import Case
 from symadj.bench.measure import Plan, measure
 from symadj.bench.problem import BenchProblem
 from symadj.bench.reference import Reference
+from symadj.models.layers import ACTIVATIONS
 from symadj.run.record import RunRecord
 from tests.bench.small import small_cases
 
@@ -71,3 +76,12 @@ def test_what_it_cannot_do_is_a_status(override: str, status: str, complaint: st
     (record,) = measure([case], PLAN, None)
     assert record.status == status
     assert complaint in (record.error or {})["message"]
+
+
+def test_it_has_the_same_activations() -> None:
+    jax_flow = importlib.import_module("symadj.bench.peers.jax_flow")
+    a = torch.linspace(-3, 3, 13)
+    assert jax_flow._ACTIVATIONS.keys() == ACTIVATIONS.keys()
+    for name, activation in ACTIVATIONS.items():
+        theirs = torch.tensor(np.asarray(jax_flow._ACTIVATIONS[name](a.numpy())).copy())
+        torch.testing.assert_close(theirs, activation.value(a), rtol=1e-6, atol=1e-6)

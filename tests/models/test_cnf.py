@@ -67,7 +67,7 @@ def test_delta_logp_is_minus_the_log_determinant() -> None:
     torch.testing.assert_close(delta_logp, -log_det.expand(5), rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("layer", ["plain", "concat", "concatsquash"])
+@pytest.mark.parametrize("layer", ["plain", "concatsquash", "hyper"])
 def test_the_density_of_a_random_net_integrates_to_one(layer: str) -> None:
     flow = CNF(2, hidden=(16, 16), components=2, layer=layer, trace="exact").to(DOUBLE)
     for p in flow.parameters():
@@ -88,6 +88,61 @@ def test_inverse_undoes_forward_through_all_components() -> None:
     z, _ = flow(x, integrator())
     assert (z - x).abs().max() > 0.1
     torch.testing.assert_close(flow.inverse(z, integrator()), x, rtol=0, atol=1e-6)
+
+
+def stacked(batch_norm: bool, residual: bool = False, T: float = 0.8) -> CNF:
+    """Two components, in evaluation, far from the identity."""
+    flow = CNF(3, hidden=(8, 8), components=2, T=T, batch_norm=batch_norm, residual=residual)
+    flow = flow.to(DOUBLE)
+    with torch.no_grad():
+        for p in flow.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+        for _ in range(8):
+            flow(2 + 3 * torch.randn(50, 3, dtype=DOUBLE), integrator(solver=FIXED))
+    return flow.eval()
+
+
+FIXED = SolverSettings("rk4", num_steps=4)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_inverting_and_mapping_again_returns_the_data(batch_norm: bool, residual: bool) -> None:
+    flow, x = stacked(batch_norm, residual), 2 + 3 * torch.randn(20, 3, dtype=DOUBLE)
+    z, _ = flow(x, integrator())
+    assert (z - x).abs().max() > 0.5
+    torch.testing.assert_close(flow.inverse(z, integrator()), x, rtol=0, atol=1e-6)
+    again, _ = flow(flow.inverse(x, integrator()), integrator())
+    torch.testing.assert_close(again, x, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_delta_logp_is_that_of_the_whole_maps_jacobian(batch_norm: bool, residual: bool) -> None:
+    flow, x = stacked(batch_norm, residual), 2 + 3 * torch.randn(4, 3, dtype=DOUBLE)
+    fine = integrator("backprop", SolverSettings("dop853", rtol=1e-12, atol=1e-12))
+    x.requires_grad_()
+    z, delta_logp = flow(x, fine, exact=True)
+    rows = [torch.autograd.grad(z[:, i].sum(), x, retain_graph=True)[0] for i in range(3)]
+    _, log_det = torch.linalg.slogdet(torch.stack(rows, dim=1))
+    torch.testing.assert_close(delta_logp, -log_det, rtol=0, atol=1e-9)
+
+
+def test_there_is_a_norm_before_each_component_and_a_last_one() -> None:
+    flow = CNF(2, hidden=(4,), components=3, batch_norm=True)
+    x = 7 + torch.randn(30, 2)
+    z, _ = flow(x, integrator(solver=FIXED))
+    torch.testing.assert_close(z.mean(0), torch.zeros(2), rtol=0, atol=1e-5)
+    means = [norm.running_mean for norm in flow.norms]
+    torch.testing.assert_close(means[0], 0.1 * x.mean(0))
+    assert len(means) == 4
+    with pytest.raises(InputError, match="one more than components"):
+        ContinuousFlow(flow.networks, norms=list(flow.norms)[:3])
+
+
+def test_options_that_are_off_add_nothing_to_the_weights() -> None:
+    names = set(CNF(2, hidden=(4,)).state_dict())
+    assert all(name.startswith("networks.0.layers.") for name in names)
 
 
 def test_sampling_computes_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:

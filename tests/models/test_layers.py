@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from symadj.models.layers import ACTIVATIONS, LAYERS, Concat, ConcatSquash
+from symadj.models.layers import ACTIVATIONS, LAYERS, Blend, Concat, ConcatSquash, Hyper, Squash
 
 DOUBLE = torch.float64
 
@@ -26,12 +26,49 @@ def test_concat_treats_the_time_as_one_more_input() -> None:
     torch.testing.assert_close(layer(t, x), with_time @ weight.T + layer.bias)
 
 
+def test_squash_is_the_gate_alone() -> None:
+    layer = Squash(3, 4).to(DOUBLE)
+    x, t = torch.randn(5, 3, dtype=DOUBLE), torch.tensor(0.7, dtype=DOUBLE)
+    gate = torch.sigmoid(layer.gate_slope * t + layer.gate_bias)
+    expected = (x @ layer.weight.T + layer.bias) * gate
+    torch.testing.assert_close(layer(t, x), expected, rtol=0, atol=1e-14)
+
+
+def test_blend_goes_from_one_layer_to_the_other_along_a_line() -> None:
+    layer = Blend(3, 4).to(DOUBLE)
+    x = torch.randn(5, 3, dtype=DOUBLE)
+    first, last = x @ layer.weight.T + layer.bias, x @ layer.end_weight.T + layer.end_bias
+    for time in (0.0, 0.3, 1.0, 1.5):
+        y = layer(torch.tensor(time, dtype=DOUBLE), x)
+        torch.testing.assert_close(y, (1 - time) * first + time * last, rtol=0, atol=1e-14)
+
+
+def test_hyper_has_weights_from_a_net_of_the_time() -> None:
+    layer = Hyper(3, 4).to(DOUBLE)
+    x, t = torch.randn(5, 3, dtype=DOUBLE), torch.tensor(0.7, dtype=DOUBLE)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(1, 8), torch.nn.Tanh(), torch.nn.Linear(8, 16)
+    ).double()
+    with torch.no_grad():
+        net[0].weight.copy_(layer.hidden_slope[:, None])
+        net[0].bias.copy_(layer.hidden_bias)
+        net[2].weight.copy_(layer.spread.reshape(16, 8))
+        net[2].bias.copy_(torch.cat([layer.weight, layer.bias[:, None]], dim=1).reshape(16))
+    weights = net(t.reshape(1)).reshape(4, 4)
+    expected = x @ weights[:, :3].T + weights[:, 3]
+    torch.testing.assert_close(layer(t, x), expected, rtol=0, atol=1e-14)
+
+
+def test_ffjords_name_of_the_plain_layer_is_known() -> None:
+    assert LAYERS["ignore"] is LAYERS["plain"]
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_moves_with_time_as_it_says(name: str) -> None:
     layer = LAYERS[name](2, 2).to(DOUBLE)
     x = torch.randn(3, 2, dtype=DOUBLE)
     early, late = (layer(torch.tensor(t, dtype=DOUBLE), x) for t in (0.1, 0.9))
-    assert torch.equal(early, late) == (name == "plain")
+    assert torch.equal(early, late) == (name in ("plain", "ignore"))
 
 
 @pytest.mark.parametrize("lead", [(), (4,)])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from symadj.errors import InputError
+from symadj.models.layers import ACTIVATIONS, LAYERS
 from symadj.models.mlp import MLP
 
 
@@ -27,16 +28,35 @@ def test_the_network_has_the_published_number_of_parameters(
     assert ours + components == published
 
 
-@pytest.mark.parametrize("layer", ["plain", "concat", "concatsquash"])
-@pytest.mark.parametrize("activation", ["tanh", "softplus"])
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_tangent_is_the_derivative_along_dx(activation: str, layer: str) -> None:
     network = MLP(3, (8, 8), activation, layer).double()
     t = torch.tensor(0.3, dtype=torch.float64)
     x, dx = torch.randn(2, 5, 3, dtype=torch.float64)
     f, df = network.tangent(t, x, dx)
     jacobian = torch.func.vmap(torch.func.jacrev(lambda row: network(t, row)))(x)
-    torch.testing.assert_close(f, network(t, x))
-    torch.testing.assert_close(df, torch.einsum("bij,bj->bi", jacobian, dx))
+    torch.testing.assert_close(f, network(t, x), rtol=0, atol=1e-12)
+    torch.testing.assert_close(df, torch.einsum("bij,bj->bi", jacobian, dx), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_gradient_through_the_tangent_equals_autograds(activation: str, layer: str) -> None:
+    network = MLP(3, (8, 8), activation, layer).double()
+    t = torch.tensor(0.3, dtype=torch.float64)
+    x = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    dx = torch.randn(5, 3, dtype=torch.float64)
+    (pulled,) = torch.autograd.grad((network(t, x) * dx).sum(), x, create_graph=True)
+    _, df = network.tangent(t, x, dx)
+    wanted = [x, *network.parameters()]
+    gradients = [
+        torch.autograd.grad(
+            (form * dx).sum(-1).sin().sum(), wanted, allow_unused=True, materialize_grads=True
+        )
+        for form in (pulled, df)
+    ]
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-12, atol=1e-12)
 
 
 def test_tangents_shared_by_all_points_equal_one_set_for_each_point() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from symadj.run.checkpoint import load_checkpoint, load_tensors
 from symadj.run.history import read_history
 from symadj.run.record import RunRecord
 from symadj.run.train import train
+from symadj.tasks.density import Density
 from tests.standins import losses, standin_config, train_quietly
 
 
@@ -117,6 +119,60 @@ def test_a_resumed_run_repeats_the_losses_of_an_uninterrupted_one(
     assert resumed.evaluations == whole.evaluations
     assert resumed.started == record.started
     assert resumed.seconds["total"] > record.seconds["total"]
+
+
+FLOW = (
+    *("data=toy2d", "data.size=60", "model=cnf", "model.hidden=[4]", "task=density"),
+    *("solver=rk4", "solver.num_steps=2", "train.batch_size=10"),
+)
+
+
+def interrupt_after_loss(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Ctrl-C between the forward and the backward pass of that iteration."""
+    loss, done = Density.loss, []
+
+    def interrupted(self: Density, *args: Any) -> torch.Tensor:
+        value = loss(self, *args)
+        done.append(value)
+        if len(done) == number:
+            os.kill(os.getpid(), signal.SIGINT)
+        return value
+
+    monkeypatch.setattr(Density, "loss", interrupted)
+
+
+@pytest.mark.parametrize("settings", [("model.batch_norm=true",)])
+@pytest.mark.parametrize("cut", [2, 5])
+def test_a_flow_resumed_after_half_an_iteration_repeats_losses_and_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...], cut: int
+) -> None:
+    whole, straight = train_quietly(tmp_path, *FLOW, *settings)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_after_loss(patch, cut)
+        train_quietly(tmp_path, *FLOW, *settings, "name=cut")
+    directory = tmp_path / "cut"
+    resumed = train(standin_config(tmp_path, *FLOW, *settings, f"resume={directory}"))
+    assert losses(directory) == losses(straight)
+    assert resumed.metrics == whole.metrics
+    for name in ("model", "optimizer", "scheduler", "best"):
+        kept = [load_checkpoint(d / "checkpoint.pt")[name] for d in (straight, directory)]
+        assert_same(kept[1], kept[0])
+
+
+def assert_same(ours: Any, expected: Any) -> None:
+    """Equal to the last bit, through dicts and lists."""
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(ours, expected)
+    elif isinstance(expected, dict):
+        assert ours.keys() == expected.keys()
+        for key, value in expected.items():
+            assert_same(ours[key], value)
+    elif isinstance(expected, (list, tuple)):
+        assert len(ours) == len(expected)
+        for pair in zip(ours, expected, strict=True):
+            assert_same(*pair)
+    else:
+        assert ours == expected
 
 
 def test_a_killed_run_says_interrupted_and_can_be_resumed(tmp_path: Path) -> None:

@@ -62,6 +62,8 @@ class JaxFlow:
     def __init__(self, model: nn.Module, solver: str, tangent: bool) -> None:
         if not isinstance(model, ContinuousFlow) or model.trace != "hutchinson":
             raise IncompatibleError("the peer diffrax needs a flow with model.trace=hutchinson.")
+        if model.norms:
+            raise IncompatibleError("the peer diffrax needs a flow with model.batch_norm=false.")
         if solver not in SOLVERS:
             raise IncompatibleError(
                 f"the peer diffrax has no solver {solver!r}; it has {', '.join(SOLVERS)}."
@@ -186,4 +188,12 @@ _AFFINE: dict[type[nn.Module], Callable[[Params, Any], tuple[Any, Any]]] = {
     Concat: lambda p, t: (p["weight"], p["bias"] + p["drift"] * t),
     ConcatSquash: _squashed,
 }
-_ACTIVATIONS = {"tanh": jnp.tanh, "softplus": jax.nn.softplus}
+_ACTIVATIONS = {
+    "tanh": jnp.tanh,
+    "softplus": jax.nn.softplus,
+    "relu": jax.nn.relu,
+    "elu": jax.nn.elu,
+    "swish": jax.nn.silu,
+    "square": jnp.square,
+    "identity": lambda x: x,
+}

@@ -1,0 +1,43 @@
+"""A network with decay: the identity taken off a flow's vector field."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor, nn
+
+
+class TangentNetwork(Protocol):
+    """A network f(t, x) that carries tangents along its forward pass."""
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        """f(t, x)."""
+        ...
+
+    def tangent(self, t: Tensor, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
+        """f(t, x) and (df/dx) dx."""
+        ...
+
+
+class Residual(nn.Module):
+    """g(t, x) = f(t, x) - x, FFJORD's option "residual": the trace falls by the dimension d.
+
+    Hutchinson's estimate falls by |e|^2, which is d for Rademacher noise and d in the mean for
+    Gaussian noise.
+
+    Args:
+        network: f.
+    """
+
+    def __init__(self, network: TangentNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """g(t, x), of x's shape [B, d]."""
+        return self.network(t, x) - x
+
+    def tangent(self, t: Tensor, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
+        """g(t, x) and (dg/dx) dx; shapes as those of the network's own tangent."""
+        f, df = self.network.tangent(t, x, dx)
+        return f - x, df - dx
