@@ -274,6 +274,7 @@ class Trainer:
                 self.counters.stale = 0
             else:
                 self.counters.stale += 1
+            self.parts.optim.follow(self.counters.stale, self.parts.scheduler)
             self.save()
         logger.info("iteration %d: val %s %.6g", self.counters.iteration, monitor, metric)
         return metric

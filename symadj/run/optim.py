@@ -28,6 +28,11 @@ class Adam:
             run's iterations.
         final: the fraction of `lr` that the cosine ends at.
         warmup: iterations over which the rate rises linearly from 0.
+        plateau: validations without improvement after which the rate drops, and again after as many
+            more: it is `lr` * `plateau_factor`^k for more than k * `plateau` of them in a row, and
+            whole again after an improvement; None: it does not drop.
+        plateau_factor: what it drops by.
+        plateau_drops: the largest k.
 
     Raises:
         InputError: a value out of its range.
@@ -40,13 +45,20 @@ class Adam:
     schedule: Literal["constant", "cosine"] = "constant"
     final: float = 0.0
     warmup: int = 0
+    plateau: int | None = None
+    plateau_factor: float = 0.1
+    plateau_drops: int = 2
 
     def __post_init__(self) -> None:
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise InputError(f"optim.lr={self.lr}; it must be above 0.")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(f"optim.betas={list(self.betas)}; two numbers in [0, 1) are needed.")
-        for name in ("weight_decay", "final", "warmup"):
+        if self.plateau is not None and self.plateau < 1:
+            raise InputError(f"optim.plateau={self.plateau}; it must be at least 1, or null.")
+        if not 0 < self.plateau_factor <= 1:
+            raise InputError(f"optim.plateau_factor={self.plateau_factor}; it must be in (0, 1].")
+        for name in ("weight_decay", "final", "warmup", "plateau_drops"):
             value = getattr(self, name)
             if not (value >= 0 and math.isfinite(value)):
                 raise InputError(f"optim.{name}={value}; it must be at least 0.")
@@ -63,6 +75,25 @@ class Adam:
         make = torch.optim.AdamW if self.decoupled else torch.optim.Adam
         optimizer = make(parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
         return optimizer, LambdaLR(optimizer, lambda done: self.factor(done, steps))
+
+    def drop(self, stale: int) -> float:
+        """The fraction of the schedule's rate left after `stale` validations without improvement.
+
+        FFJORD's rule is `plateau` 10, `plateau_factor` 0.1, `plateau_drops` 2: a tenth after more
+        than 10 such validations, a hundredth after more than 20.
+        """
+        if self.plateau is None or stale < 1:
+            return 1.0
+        return self.plateau_factor ** min((stale - 1) // self.plateau, self.plateau_drops)
+
+    def follow(self, stale: int, scheduler: LambdaLR) -> None:
+        """Sets the rate after a validation, the `stale`th in a row without improvement."""
+        left = self.drop(stale) * self.lr
+        scheduler.base_lrs = [left for _ in scheduler.base_lrs]
+        for group, factor in zip(
+            scheduler.optimizer.param_groups, scheduler.lr_lambdas, strict=True
+        ):
+            group["lr"] = left * factor(scheduler.last_epoch)
 
     def factor(self, done: int, steps: int) -> float:
         """The fraction of `lr` that the next iteration uses, after `done` of `steps`."""

@@ -10,11 +10,12 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from symadj.errors import InputError, SolveError
 from symadj.ode.integrator import Integrator
 from symadj.run.build import build
+from symadj.run.optim import Adam
 from symadj.run.settings import RunSettings
 
 
@@ -30,6 +31,7 @@ class Parts:
             it has one, was called: it takes what it needs, and refuses what it cannot use. Its
             `tables()`, where it has them, are DataFrames by file stem, kept after the test.
         integrator: solver and gradient method.
+        optim: what made the next two, and follows the validations.
         optimizer, scheduler: of all the model's parameters.
         device: where the model is.
         dtype: of data and parameters.
@@ -39,8 +41,9 @@ class Parts:
     model: nn.Module
     task: Any
     integrator: Integrator
+    optim: Adam
     optimizer: Optimizer
-    scheduler: LRScheduler
+    scheduler: LambdaLR
     device: torch.device
     dtype: torch.dtype
 
@@ -77,7 +80,7 @@ def build_parts(config: DictConfig, settings: RunSettings) -> Parts:
     if hasattr(task, "bind"):
         task.bind(data, model, integrator)
     optimizer, scheduler = optim.build(model.parameters(), settings.train.steps)
-    return Parts(data, model, task, integrator, optimizer, scheduler, device, dtype)
+    return Parts(data, model, task, integrator, optim, optimizer, scheduler, device, dtype)
 
 
 def model_arguments(data: Any) -> dict[str, Any]:

@@ -50,8 +50,46 @@ def test_decoupled_decay_is_adamw() -> None:
         {"weight_decay": -1.0},
         {"final": 2.0},
         {"warmup": -1},
+        {"plateau": 0},
+        {"plateau_factor": 0.0},
+        {"plateau_drops": -1},
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(wrong: dict) -> None:
     with pytest.raises(InputError, match=f"optim.{next(iter(wrong))}"):
         Adam(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("stale", "left"), [(0, 1), (1, 1), (10, 1), (11, 0.1), (20, 0.1), (21, 0.01), (90, 0.01)]
+)
+def test_the_rate_drops_on_a_plateau_by_ffjords_rule(stale: int, left: float) -> None:
+    assert Adam(plateau=10).drop(stale) == pytest.approx(left)
+    assert Adam().drop(stale) == 1.0
+
+
+def test_the_rate_is_whole_again_after_an_improvement_and_keeps_its_schedule() -> None:
+    settings = Adam(lr=1.0, schedule="cosine", plateau=1)
+    optimizer, scheduler = settings.build([nn.Parameter(torch.zeros(1))], 10)
+    group = optimizer.param_groups[0]
+    for stale, left in ((1, 1.0), (2, 0.1), (3, 0.01), (0, 1.0)):
+        optimizer.step()
+        scheduler.step()
+        settings.follow(stale, scheduler)
+        expected = left * settings.factor(scheduler.last_epoch, 10)
+        assert group["lr"] == pytest.approx(expected)
+    optimizer.step()
+    scheduler.step()
+    assert group["lr"] == pytest.approx(settings.factor(5, 10))
+
+
+def test_a_restored_schedule_goes_on_from_its_drop() -> None:
+    settings = Adam(lr=1.0, plateau=1)
+    optimizer, scheduler = settings.build([nn.Parameter(torch.zeros(1))], 10)
+    settings.follow(2, scheduler)
+    again, after = settings.build([nn.Parameter(torch.zeros(1))], 10)
+    again.load_state_dict(optimizer.state_dict())
+    after.load_state_dict(scheduler.state_dict())
+    again.step()
+    after.step()
+    assert again.param_groups[0]["lr"] == pytest.approx(0.1)
