@@ -190,8 +190,8 @@ def notes_of(groups: Sequence[Measured]) -> list[str]:
     ]
     if any("gradient_error" in record.metrics for record in records):
         notes.append(
-            "Gradient error: |g - g_ref| / |g_ref| over all parameters. g_ref is backpropagation in "
-            "float64 with the same weights, batch and noise on the steps that the row accepted; "
+            "Gradient error: |g - g_ref| / |g_ref| over all parameters. g_ref is backpropagation "
+            "in float64 with the same weights, batch and noise on the steps that the row accepted; "
             '"(float64)" is the method itself in float64 on those steps.'
         )
     if any("gradient_error_converged" in record.metrics for record in records):
