@@ -68,16 +68,17 @@ def cells(
             weights=trained,
             isolate=False,
         )
-        for precision, autocast in (("float32", "null"), ("bfloat16", "bfloat16"))
+        for precision, autocast, most in (("float32", "null", 1000), ("bfloat16", "bfloat16", 300))
         for n in steps
+        if n <= most
     ]
 
 
 def preset(steps: tuple[int, ...], batch: int, training_cell: Cell, note: str) -> Preset:
     """Both precisions."""
     told = (
-        f"Synthetic mixture, 8-d, a flow of 64-64-64 tanh, rk4 with N steps, batch {batch}, weights "
-        f"of a training of {note}."
+        f"Synthetic mixture, 8-d, a flow of 64-64-64 tanh, rk4 with N steps, batch {batch}, "
+        f"weights of a training of {note}."
     )
     way = (
         "float32: state, field and gradient; bfloat16: the field's matrix products under "

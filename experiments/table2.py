@@ -1,7 +1,7 @@
 """Table 2 of the paper: likelihood, peak memory and time of continuous normalizing flows.
 
     python experiments/table2.py --preset cpu      train what is missing, write results/table2
-    python experiments/table2.py --preset paper    the paper's settings; needs: symadj-data fetch maf
+    python experiments/table2.py --preset paper    the paper's; needs: symadj-data fetch maf
     python experiments/table2.py --dry-run         the commands and how long they take
     python experiments/table2.py --redraw          table and figures from the saved records
 
@@ -125,8 +125,8 @@ CPU = (
 )
 STANDINS = (
     "Synthetic mixtures have the dimension of the data set that they are named after, and its "
-    "network; shuttle (real) has POWER's network; patches (63-d, of other photographs) stand in for "
-    "BSDS300 and have its network. NLLs cannot be compared with the paper's."
+    "network; shuttle (real) has POWER's network; patches (63-d, of other photographs) stand in "
+    "for BSDS300 and have its network. NLLs cannot be compared with the paper's."
 )
 
 

@@ -18,6 +18,7 @@ from harness.finished import Found, find
 from harness.results import FILE, Drawn, Results, draw, save
 from symadj.bench.run import bench
 from symadj.errors import InputError
+from symadj.run.files import RECORD
 from symadj.run.interrupt import Interrupted
 from symadj.run.jobs import train_job
 from symadj.run.log import say
@@ -133,12 +134,12 @@ class _Command:
         return UNFINISHED if missing else OK
 
     def _plan(self, cell: Cell) -> _Planned:
-        weights = None
-        if cell.weights is not None:
-            trained = self._plan(cell.weights).found
-            weights = trained.directory if trained else None
-        overrides = cell.full_overrides(self.runs, weights)
+        trained = None if cell.weights is None else self._plan(cell.weights).found
+        overrides = cell.full_overrides(self.runs, trained.directory if trained else None)
         config = cell.configuration(overrides)
+        if trained is not None and trained.failed:
+            # There are no weights to measure: the failure is what this cell has come to.
+            return _Planned(cell, overrides, config, trained)
         return _Planned(cell, overrides, config, find(cell, config, self.runs))
 
     def _tell(self, planned: Sequence[_Planned], preset: Preset) -> None:
@@ -190,12 +191,11 @@ class _Command:
     def _took(self) -> dict[str, float]:
         """Seconds of the cells that were run before, here or for the committed results."""
         took: dict[str, float] = {}
-        for plan in sorted(self.runs.glob("*")):
-            spans = [
-                _span(path) for path in (*plan.glob("record.json"), *plan.glob("*/record.json"))
-            ]
+        for folder in sorted(self.runs.glob("*")):
+            records = (*folder.glob(RECORD), *folder.glob(f"*/{RECORD}"))
+            spans = [_span(path) for path in records]
             if spans and None not in spans:
-                took[plan.name] = sum(filter(None, spans))
+                took[folder.name] = sum(filter(None, spans))
         return took
 
 
