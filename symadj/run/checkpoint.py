@@ -12,7 +12,7 @@ from symadj.run.files import write_atomically
 
 SCHEMA = 1
 _KEYS = {
-    *("schema", "progress", "timings", "memory", "model", "optimizer", "scheduler"),
+    *("schema", "progress", "timings", "memory", "model", "average", "optimizer", "scheduler"),
     *("random", "batches", "best"),
 }
 

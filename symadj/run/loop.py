@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from symadj.ode.stats import SolveStats
+from symadj.run.average import Average
 from symadj.run.checkpoint import save_checkpoint
 from symadj.run.failure import NonFiniteLoss
 from symadj.run.files import CHECKPOINT
@@ -125,6 +126,7 @@ class Trainer:
         self.best: Best | None = None
         self.resumable = True
         self._row: Row | None = None
+        self.average = Average.of(parts.model, settings.train.ema)
         self.batches = torch.Generator().manual_seed(settings.seed)
         self._mark()
 
@@ -191,6 +193,7 @@ class Trainer:
             watch.lap()
             with meter or nullcontext():
                 parts.optimizer.step()
+            self.average.update()
             parts.scheduler.step()
             optimizer = watch.lap()
             if meter is not None:
@@ -261,7 +264,8 @@ class Trainer:
     def validate(self) -> float:
         """The task's monitor on the validation split; keeps the best weights and a checkpoint."""
         monitor = self.parts.task.monitor
-        metric = self.evaluate(self.parts.data.val, exact=False)[monitor]
+        with self.average.in_place():
+            metric = self.evaluate(self.parts.data.val, exact=False)[monitor]
         if not math.isfinite(metric):
             raise NonFiniteLoss(
                 f"the validation's {monitor} became {metric} after iteration "
@@ -270,7 +274,8 @@ class Trainer:
         with self.guard.critical():
             self.counters.validated = self.counters.iteration
             if self.best is None or metric < self.best.metric:
-                self.best = Best(self.counters.iteration, metric, self._weights())
+                with self.average.in_place():
+                    self.best = Best(self.counters.iteration, metric, self._weights())
                 self.counters.stale = 0
             else:
                 self.counters.stale += 1
@@ -320,6 +325,7 @@ class Trainer:
             "timings": asdict(self.timings),
             "memory": self.memory,
             "model": self._weights(),
+            "average": self.average.state(),
             "optimizer": self.parts.optimizer.state_dict(),
             "scheduler": self.parts.scheduler.state_dict(),
             "random": self._random,
@@ -331,6 +337,7 @@ class Trainer:
         """Goes back to a checkpoint's state."""
         parts = self.parts
         parts.model.load_state_dict(state["model"])
+        self.average.restore(state["average"])
         parts.optimizer.load_state_dict(state["optimizer"])
         parts.scheduler.load_state_dict(state["scheduler"])
         progress = dict(state["progress"])

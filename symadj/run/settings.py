@@ -29,6 +29,8 @@ class TrainSettings:
         max_seconds: wall-clock bound on training; null: none.
         patience: validations without improvement after which training stops; null: never.
         clip: largest norm of the gradient over all parameters; null: not clipped.
+        ema: the decay of an exponential moving average of the weights, one step an iteration, which
+            is validated, kept as the best and tested in place of the weights; null: none.
         test: whether the best weights are tested in the end, with the exact trace.
         figures: whether plots are drawn in the end.
     """
@@ -40,6 +42,7 @@ class TrainSettings:
     max_seconds: float | None = None
     patience: int | None = None
     clip: float | None = None
+    ema: float | None = None
     test: bool = True
     figures: bool = True
 
@@ -53,6 +56,8 @@ class TrainSettings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"train.{name}={value}; it must be above 0, or null for none.")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise InputError(f"train.ema={self.ema}; it must be between 0 and 1, or null for none.")
 
 
 @dataclass

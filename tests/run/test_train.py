@@ -143,7 +143,11 @@ def interrupt_after_loss(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [("model.batch_norm=true",), ("optim=adam_plateau", "optim.plateau=1", "train.eval_every=1")],
+    [
+        ("model.batch_norm=true",),
+        ("train.ema=0.9",),
+        ("optim=adam_plateau", "optim.plateau=1", "train.eval_every=1"),
+    ],
 )
 @pytest.mark.parametrize("cut", [2, 5])
 def test_a_flow_resumed_after_half_an_iteration_repeats_losses_and_weights(
