@@ -18,7 +18,6 @@ from dataclasses import replace
 
 from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
 from harness.figures import draw_line
-
 from symadj.report.frames import numbers, where
 from symadj.report.names import ordered
 from symadj.report.panels import legend_above, panel_grid
@@ -103,7 +102,7 @@ def smoke(_: Namespace) -> Preset:
     """Seconds: to see that it works."""
     small = ("model.hidden=[4]", "data.size=20", "threads=1")
     tiny = replace(training("train.steps=2", *small, "train.batch_size=4"), isolate=False)
-    return Preset(cells(tiny, (2, 4), 4, GRADS[2:], *small), ["No result."], [tiny])
+    return Preset(cells(tiny, (2,), 4, GRADS[2:], *small), ["No result."], [tiny])
 
 
 def report(results: Results) -> Drawn:

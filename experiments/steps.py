@@ -16,9 +16,9 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+
 from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
 from harness.figures import Panel, method_lines
-
 from symadj.report.frames import where
 from symadj.report.names import MISSING
 from symadj.report.tables import pivot

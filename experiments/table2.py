@@ -20,7 +20,6 @@ from pathlib import Path
 
 from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
 from harness.cell import quoted
-
 from symadj.data.bsds_images import KEY, VERSION, build
 from symadj.data.prepared import is_prepared, prepared_path
 from symadj.report.bars import cost_bars

@@ -16,7 +16,6 @@ from argparse import Namespace
 from dataclasses import replace
 
 from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
-
 from symadj import SOLVERS
 from symadj.report.bars import cost_bars
 from symadj.report.tables import pivot
@@ -93,11 +92,7 @@ def smoke(_: Namespace) -> Preset:
 def report(results: Results) -> Drawn:
     """Memory and time in one table, where they come from in another, and bars."""
     cost, parts = (
-        pivot(results.runs, ["grad"], ["method"], names, counts=False)
-        for names in (
-            ["memory", "time"],
-            ["steps", "memory.graph_bytes", "memory.checkpoints_bytes"],
-        )
+        pivot(results.runs, ["grad"], ["method"], names, counts=False) for names in (COST, PARTS)
     )
     sheets = [
         Sheet("table3", cost, "Peak memory and time of one iteration"),

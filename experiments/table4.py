@@ -17,8 +17,8 @@ from argparse import Namespace
 from dataclasses import replace
 
 import pandas as pd
-from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
 
+from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
 from symadj.report.frames import column
 from symadj.report.physics_figures import errors_over_time
 from symadj.report.tables import pivot

@@ -82,6 +82,9 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-minutes", type=float, default=math.inf, help="start no cell that would end later"
     )
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="run only cells with this in their name"
+    )
     experiment.arguments(parser)
     return parser
 
@@ -115,13 +118,15 @@ class _Command:
             return OK
         preset = self.experiment.presets[self.arguments.preset](self.arguments)
         cells = [*preset.prepare, *preset.cells]
-        # All cells are composed before the first one runs: a typo costs no training.
-        planned = [self._plan(cell) for cell in cells]
+        chosen = [cell for cell in cells if self.arguments.only in cell.slug]
+        if not chosen:
+            raise InputError(f"--only {self.arguments.only}: no cell has this in its name.")
+        self._check(chosen)
         if self.arguments.dry_run:
-            self._tell(planned, preset)
+            self._tell(chosen, preset)
             return OK
         try:
-            self._run(planned)
+            self._run(chosen)
         finally:
             left = [(cell, self._plan(cell).found) for cell in preset.cells]
             if any(found for _, found in left):
@@ -133,6 +138,19 @@ class _Command:
             say(f"{missing} of {len(left)} cells are not done; the same command runs them.")
         return UNFINISHED if missing else OK
 
+    def _check(self, cells: Sequence[Cell]) -> None:
+        """Composes all cells, but for their seeds, before the first one runs.
+
+        Raises:
+            InputError: a setting that does not exist.
+        """
+        seen = set()
+        for cell in cells:
+            kind = tuple(o for o in cell.overrides if not o.startswith(("seed=", "data.seed=")))
+            if kind not in seen:
+                seen.add(kind)
+                cell.configuration(cell.full_overrides(self.runs))
+
     def _plan(self, cell: Cell) -> _Planned:
         trained = None if cell.weights is None else self._plan(cell.weights).found
         overrides = cell.full_overrides(self.runs, trained.directory if trained else None)
@@ -142,34 +160,38 @@ class _Command:
             return _Planned(cell, overrides, config, trained)
         return _Planned(cell, overrides, config, find(cell, config, self.runs))
 
-    def _tell(self, planned: Sequence[_Planned], preset: Preset) -> None:
+    def _tell(self, cells: Sequence[Cell], preset: Preset) -> None:
         took, total, unknown = self._took(), 0.0, 0
-        for number, plan in enumerate(planned, start=1):
-            seconds = took.get(plan.cell.slug, plan.cell.seconds)
-            told = "finished" if plan.found else _duration(seconds)
-            if plan.found is None:
+        for number, cell in enumerate(cells, start=1):
+            overrides, done = cell.full_overrides(self.runs), False
+            if self.runs.is_dir():
+                plan = self._plan(cell)
+                overrides, done = plan.overrides, plan.found is not None
+            seconds = took.get(cell.slug, cell.seconds)
+            if not done:
                 total, unknown = total + (seconds or 0.0), unknown + (seconds is None)
-            say(f"# {number}/{len(planned)} {plan.cell.slug}: {told}")
-            say(plan.cell.shown(plan.overrides))
+            told = "finished" if done else _duration(seconds)
+            say(f"# {number}/{len(cells)} {cell.slug}: {told}")
+            say(cell.shown(overrides))
         for note in preset.notes:
             say(f"# {note}")
         more = f", and {unknown} cells that nobody has timed" if unknown else ""
         say(f"# in all {_duration(total)} on one core{more}; results in {self.out}")
 
-    def _run(self, planned: Sequence[_Planned]) -> None:
+    def _run(self, cells: Sequence[Cell]) -> None:
         took, started = self._took(), time.monotonic()
         bound = 60.0 * self.arguments.max_minutes
-        for number, plan in enumerate(planned, start=1):
+        for number, cell in enumerate(cells, start=1):
+            plan = self._plan(cell)
             if plan.found is not None:
                 continue
             spent = time.monotonic() - started
-            cost = took.get(plan.cell.slug, plan.cell.seconds) or 0.0
-            if spent + cost > bound:
-                say(f"[{number}/{len(planned)}] {plan.cell.slug}: left for another time")
+            place = f"[{number}/{len(cells)}] {cell.slug}"
+            if spent + (took.get(cell.slug, cell.seconds) or 0.0) > bound:
+                say(f"{place}: left for another time")
                 continue
-            say(f"[{number}/{len(planned)}] {plan.cell.slug} (after {_duration(spent)})")
-            # What it builds on may have been trained just now.
-            self._attempt(self._plan(plan.cell))
+            say(f"{place} (after {_duration(spent)})")
+            self._attempt(plan)
 
     def _attempt(self, plan: _Planned) -> None:
         """Runs one cell; whatever it raises, the next one gets its turn."""

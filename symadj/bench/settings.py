@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,5 +160,10 @@ def _options(group: str, names: Any, extra: Path | None) -> dict[str, DictConfig
             raise InputError(f"{group}s: unknown {group} {name!r}.{suggest(name, allowed)}")
         if name in nodes:
             raise InputError(f"{group}s={list(names)} holds {name!r} twice.")
-        nodes[name] = compose(CONFIG_NAME, [f"{group}={name}"], extra)[group]
+        nodes[name] = _option(group, name, extra).copy()
     return nodes
+
+
+@functools.cache
+def _option(group: str, name: str, extra: Path | None) -> DictConfig:
+    return compose(CONFIG_NAME, [f"{group}={name}"], extra)[group]

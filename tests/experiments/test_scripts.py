@@ -1,0 +1,135 @@
+"""Every experiment: its presets compose, and its smallest one runs, resumes and redraws."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import rounding
+import steps
+import table2
+import table3
+import table4
+import tolerance
+from harness import Cell, main
+from harness.cell import APPS
+from harness.results import FILE
+
+SCRIPTS = (table2, table3, table4, tolerance, rounding, steps)
+TWO = ("adjoint", "symplectic")
+
+
+def run(script: ModuleType, *arguments: object) -> int:
+    return main(script.EXPERIMENT, [str(argument) for argument in arguments])
+
+
+def cells_of(script: ModuleType, preset: str) -> list[Cell]:
+    nothing = Namespace(miniboone=None, bsds_images=None)
+    chosen = script.EXPERIMENT.presets[preset](nothing)
+    return [*chosen.prepare, *chosen.cells]
+
+
+@pytest.mark.parametrize("preset", ["paper", "cpu"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_dry_run_prints_commands_that_compose(
+    script: ModuleType, preset: str, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(script, "GRADS", ("symplectic",))
+    assert run(script, "--preset", preset, "--dry-run", "--out", tmp_path / "out") == 0
+    lines = capsys.readouterr().out.splitlines()
+    commands = [shlex.split(line) for line in lines if line.startswith("symadj-")]
+    cells = cells_of(script, preset)
+    assert len(commands) == len(cells)
+    for (command, *overrides), cell in list(zip(commands, cells, strict=True))[:: len(cells)]:
+        app = APPS[cell.command]
+        assert command == app.name
+        config = app.configuration(overrides)
+        assert config.out == str(tmp_path / "out" / "runs")
+        assert config.name == cell.slug
+    assert lines[-1].startswith("# in all about")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("preset", ["paper", "cpu", "smoke"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_cells_have_names_of_their_own(script: ModuleType, preset: str) -> None:
+    names = [cell.slug for cell in cells_of(script, preset)]
+    assert len(set(names)) == len(names)
+
+
+def test_a_benchmark_of_trained_weights_runs_once_and_is_redrawn(
+    tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(rounding, "GRADS", ("aca", *TWO))
+    smoke = ("--preset", "smoke", "--out", tmp_path)
+    assert run(rounding, *smoke) == 0
+    assert (tmp_path / "rounding.png").stat().st_size > 1000
+    table = (tmp_path / "rounding.md").read_text()
+    kept = (tmp_path / FILE).read_text()
+    directories = sorted((tmp_path / "runs").iterdir())
+    capsys.readouterr()
+    assert run(rounding, *smoke) == 0
+    assert sorted((tmp_path / "runs").iterdir()) == directories
+    assert "[1/" not in capsys.readouterr().out
+    assert (tmp_path / "rounding.md").read_text() == table
+    # Nothing but the records is needed to draw.
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / FILE).write_text(kept)
+    assert run(rounding, "--redraw", "--out", alone) == 0
+    assert (alone / "rounding.md").read_text() == table
+    assert (alone / "rounding.png").read_bytes() == (tmp_path / "rounding.png").read_bytes()
+
+
+def test_failures_are_cells_and_are_not_run_again(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(table2, "GRADS", ("backprop", "symplectic"))
+    smoke = ("--preset", "smoke", "--out", tmp_path)
+    assert run(table2, *smoke) == 0
+    table = (tmp_path / "table2.md").read_text()
+    assert "OOM" in table
+    assert "backprop, mixture, 2-d: " in table
+    capsys.readouterr()
+    assert run(table2, *smoke, "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert out.count(": finished") == 2
+    assert "in all about 0 s" in out
+    (oom, ok) = json.loads((tmp_path / FILE).read_text())["cells"]
+    assert (oom["record"]["status"], ok["record"]["status"]) == ("oom", "ok")
+    assert "traceback" not in oom["record"]["error"]
+
+
+def test_roll_outs_are_kept_with_the_records(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("SYMADJ_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(table4, "GRADS", TWO)
+    out = tmp_path / "out"
+    assert run(table4, "--preset", "smoke", "--out", out) == 0
+    cells = json.loads((out / FILE).read_text())["cells"]
+    assert len(cells) == 4
+    assert {len(cell["table"]["t"]) for cell in cells} == {5}
+    assert {"kdv.png", "cahn_hilliard.png"} <= {path.name for path in out.iterdir()}
+
+
+def test_cells_that_would_end_too_late_are_left(tmp_path: Path, capsys) -> None:
+    smoke = ("--preset", "smoke", "--out", tmp_path)
+    assert run(steps, *smoke, "--max-minutes", "0.01") == 1
+    out = capsys.readouterr().out
+    assert out.count("left for another time") == 2
+    assert not (tmp_path / FILE).exists()
+
+
+def test_single_cells_can_be_run(tmp_path: Path, capsys) -> None:
+    smoke = ("--preset", "smoke", "--out", tmp_path)
+    assert run(steps, *smoke, "--dry-run", "--only", "N-4") == 0
+    assert "N-2" not in capsys.readouterr().out
+    assert run(steps, *smoke, "--only", "N-3") == 2
+    assert "--only N-3" in capsys.readouterr().err
+
+
+def test_redrawing_what_was_never_run_is_bad_input(tmp_path: Path, capsys) -> None:
+    assert run(steps, "--redraw", "--out", tmp_path) == 2
+    assert "run the experiment" in capsys.readouterr().err
