@@ -12,6 +12,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from symadj.errors import InputError, suggest
+from symadj.run.build import locate
 from symadj.run.configs import compose, group_options
 from symadj.run.settings import RunSettings
 
@@ -134,9 +135,10 @@ def with_choices(config: DictConfig, extra: Path | None = None) -> DictConfig:
 
 def _grads(config: DictConfig, extra: Path | None) -> dict[str, DictConfig]:
     nodes = _options("grad", config.grads, extra)
-    same = [name for name, node in nodes.items() if node.get("_target_") == config.grad._target_]
-    if len(same) == 1:
-        nodes[same[0]] = config.grad
+    # A variant of a method (symplectic_stages) has a name and settings of its own.
+    own = getattr(locate(config.grad._target_, "grad"), "name", None)
+    if own in nodes:
+        nodes[own] = config.grad
     return nodes
 
 

@@ -92,3 +92,13 @@ def test_an_unknown_setting_is_refused() -> None:
     assert isinstance(config, DictConfig)
     with pytest.raises(InputError, match="surprise"):
         bench_settings(config)
+
+
+def test_a_variant_of_a_method_keeps_its_own_settings() -> None:
+    config = with_choices(
+        compose("bench", ["grads=[symplectic,symplectic_stages]", "grad.offload=disk"])
+    )
+    assert config.grads.symplectic.offload == "disk"
+    assert config.grads.symplectic_stages.store == "stages"
+    alone = with_choices(compose("bench", ["grads=[symplectic_stages]"]))
+    assert alone.grads.symplectic_stages.store == "stages"

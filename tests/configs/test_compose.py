@@ -59,13 +59,14 @@ def test_every_solver_config_makes_its_solver(option: str) -> None:
 
 def test_there_is_a_config_for_every_solver_and_every_gradient_method() -> None:
     assert group_options()["solver"] == sorted(SOLVERS)
-    assert group_options()["grad"] == sorted(GRADIENTS)
+    assert set(group_options()["grad"]) >= set(GRADIENTS)
 
 
 @pytest.mark.parametrize("option", group_options()["grad"])
 def test_every_gradient_config_makes_its_method(option: str) -> None:
     gradient = build(composed("grad", option).grad, "grad")
-    assert gradient.name == option
+    # A variant's name begins with its method's: symplectic_stages.
+    assert option == gradient.name or option.startswith(f"{gradient.name}_")
     assert Integrator(SolverSettings(), gradient).gradient is gradient
 
 
