@@ -177,7 +177,7 @@ def draw(results: Results, drawn: Drawn, folder: Path) -> None:
         notes = [*sheet.notes, *results.notes]
         marks = {"title": sheet.title, "mark_best": sheet.mark_best}
         write_table(sheet.table, folder, sheet.stem, notes=notes, **marks)
-        say(to_markdown(sheet.table, **marks))
+        say(to_markdown(sheet.table, notes=sheet.notes, **marks))
     for note in results.notes:
         say(note)
     write_figures(drawn.figures, folder)
