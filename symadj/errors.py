@@ -37,6 +37,10 @@ class MemoryBudgetExceeded(SymadjError, MemoryError):
     status: ClassVar[str] = "oom"
 
 
+class NothingFits(MemoryBudgetExceeded):
+    """No gradient method is foretold to stay within the memory that `grad=auto` was given."""
+
+
 class StorageError(SymadjError, OSError):
     """Kept states could not be written to disk, or not be read from it."""
 

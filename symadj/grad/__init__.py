@@ -5,6 +5,7 @@ from __future__ import annotations
 from symadj.errors import InputError, suggest
 from symadj.grad.aca import ACA
 from symadj.grad.adjoint import Adjoint
+from symadj.grad.auto import Auto
 from symadj.grad.backprop import Backprop
 from symadj.grad.base import GradientMethod, ReplayMethod, StepwiseReplay
 from symadj.grad.checkpoint import Checkpoint
@@ -23,6 +24,10 @@ def gradient_named(gradient: str | GradientMethod) -> GradientMethod:
     """
     if isinstance(gradient, GradientMethod):
         return gradient
+    if gradient == Auto.name:
+        raise InputError(
+            'gradient="auto" needs the memory that it may take: give symadj.grad.Auto("64MiB").'
+        )
     if gradient not in GRADIENTS:
         raise InputError(f"unknown gradient method {gradient!r}.{suggest(gradient, GRADIENTS)}")
     return GRADIENTS[gradient]()
@@ -32,6 +37,7 @@ __all__ = [
     "ACA",
     "GRADIENTS",
     "Adjoint",
+    "Auto",
     "Backprop",
     "Checkpoint",
     "GradientMethod",

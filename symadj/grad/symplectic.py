@@ -76,6 +76,8 @@ class Symplectic(StepwiseReplay):
             time, state = solver.time(attempt, i), solver.state(attempt, i)
             _, mu, of_params = field.value_and_vjp(time, state, w)
             replay.gradients.add(of_params)
+            # Else they would live on beside the next stage's.
+            del of_params
             pulled[i] = mu
             total = total + mu
         return total

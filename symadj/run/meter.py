@@ -18,7 +18,7 @@ import torch
 from torch._C._autograd import DeviceType, _profiler_enabled
 
 from symadj.errors import IncompatibleError, InputError, SymadjError, suggest
-from symadj.run.storages import StorageCounter, over_budget
+from symadj.storages import StorageCounter, over_budget
 
 AnyMeter = TypeVar("AnyMeter", bound="Meter")
 

@@ -18,13 +18,14 @@ from symadj.solvers import SOLVERS
 
 OPTIONS = [(group, option) for group, names in group_options().items() for option in names]
 FIXED_STEPS = ("euler", "midpoint", "rk4", "rk38")
+GIVEN = {"grad.memory": "64MiB"}
 RUN_GROUPS = ("data", "model", "task", "solver", "grad", "optim", "measure", "experiment")
 
 
 def composed(group: str, option: str) -> DictConfig:
     config = compose("train", [f"{group}={option}"])
     for key in OmegaConf.missing_keys(config):
-        OmegaConf.update(config, key, "given-by-the-user")
+        OmegaConf.update(config, key, GIVEN.get(key, "given-by-the-user"))
     if option in FIXED_STEPS:
         config.solver.num_steps = 4
     return resolved(config)

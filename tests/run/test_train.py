@@ -296,6 +296,19 @@ def test_metered_iterations_are_other_than_timed_ones(tmp_path: Path) -> None:
     assert losses(directory) == losses(unmetered)
 
 
+def test_a_memory_in_which_no_method_fits_ends_a_run_with_the_table(
+    tmp_path: Path,
+) -> None:
+    record, directory = train_quietly(tmp_path, "grad=auto", "grad.memory=10B")
+    assert (record.status, record.iterations) == ("oom", 0)
+    assert record.error is not None
+    assert record.error["type"] == "NothingFits"
+    assert "too much" in record.error["message"]
+    record, directory = train_quietly(tmp_path, "grad=auto", "grad.memory=1GiB")
+    assert (record.status, record.grad) == ("ok", "auto")
+    assert (directory / "log.txt").read_text().count("taken") == 1
+
+
 def test_a_memory_budget_ends_a_run_as_out_of_memory(tmp_path: Path) -> None:
     record, _ = train_quietly(tmp_path, "measure=default", "measure.memory_budget=100B")
     assert (record.status, record.iterations) == ("oom", 1)

@@ -20,7 +20,7 @@ from symadj.bench.replay import Grid
 from symadj.errors import IncompatibleError, MaxStepsExceeded
 from symadj.models.cnf import NOISES
 from symadj.run.meter import Meter
-from symadj.run.storages import over_budget
+from symadj.storages import over_budget
 from symadj.tasks.density import Density
 
 

@@ -14,7 +14,7 @@ from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils.checkpoint import checkpoint
 
 from symadj.errors import MemoryBudgetExceeded
-from symadj.run.storages import StorageCounter
+from symadj.storages import StorageCounter
 
 
 @pytest.fixture(autouse=True, scope="module")
