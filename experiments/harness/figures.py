@@ -38,7 +38,7 @@ def method_lines(
 ) -> Figure:
     """The mean of every quantity against x, with one standard deviation over seeds as a bar.
 
-    Runs that failed have no point.
+    Runs that failed have no point, a quantity that no run has, has no panel.
 
     Args:
         runs: records, as `Results.runs`.
@@ -48,6 +48,7 @@ def method_lines(
         by: whose values are the lines.
     """
     good = where(runs, runs["status"] == "ok")
+    panels = [p for p in panels if numbers(resolve(p.name, good).values(good)).notna().any()]
     figure, axes = panel_grid([panel.label for panel in panels], height=2.5)
     names = [name for (name,) in ordered({(str(name),) for name in good[by]})]
     styles = styles_of(names)

@@ -142,7 +142,10 @@ def save(
 
 
 def trimmed(record: RunRecord) -> dict[str, Any]:
-    """A record without its environment, its traceback and settings that were not used."""
+    """A record without its environment, its traceback and settings that were not used.
+
+    Of a user's file only the name is kept.
+    """
     kept = asdict(record)
     del kept["environment"]
     kept["config"] = _used(kept["config"])
@@ -156,6 +159,8 @@ def _used(config: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in config.items():
         if name in _DROPPED or name in _CONTROL or value is None or value == []:
             continue
+        if name == "path":
+            value = Path(str(value)).name
         used[name] = _used(value) if isinstance(value, dict) else value
     return used
 
