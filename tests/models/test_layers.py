@@ -46,15 +46,13 @@ def test_blend_goes_from_one_layer_to_the_other_along_a_line() -> None:
 def test_hyper_has_weights_from_a_net_of_the_time() -> None:
     layer = Hyper(3, 4).to(DOUBLE)
     x, t = torch.randn(5, 3, dtype=DOUBLE), torch.tensor(0.7, dtype=DOUBLE)
-    net = torch.nn.Sequential(
-        torch.nn.Linear(1, 8), torch.nn.Tanh(), torch.nn.Linear(8, 16)
-    ).double()
+    inner, outer = torch.nn.Linear(1, 8).double(), torch.nn.Linear(8, 16).double()
     with torch.no_grad():
-        net[0].weight.copy_(layer.hidden_slope[:, None])
-        net[0].bias.copy_(layer.hidden_bias)
-        net[2].weight.copy_(layer.spread.reshape(16, 8))
-        net[2].bias.copy_(torch.cat([layer.weight, layer.bias[:, None]], dim=1).reshape(16))
-    weights = net(t.reshape(1)).reshape(4, 4)
+        inner.weight.copy_(layer.hidden_slope[:, None])
+        inner.bias.copy_(layer.hidden_bias)
+        outer.weight.copy_(layer.spread.reshape(16, 8))
+        outer.bias.copy_(torch.cat([layer.weight, layer.bias[:, None]], dim=1).reshape(16))
+    weights = outer(torch.tanh(inner(t.reshape(1)))).reshape(4, 4)
     expected = x @ weights[:, :3].T + weights[:, 3]
     torch.testing.assert_close(layer(t, x), expected, rtol=0, atol=1e-14)
 
