@@ -81,7 +81,8 @@ def _wrong_setting(
         return None
     at, node = "", base
     for part in key.replace("/", ".").split("."):
-        if not isinstance(node, DictConfig) or part not in node:
+        # `in` of the node itself denies a setting that is still to be given (???).
+        if not isinstance(node, DictConfig) or part not in node.keys():  # noqa: SIM118
             names = [str(name) for name in node] if isinstance(node, DictConfig) else []
             allowed = {name for name in names if not name.startswith("_")}
             elsewhere = _elsewhere(at.rstrip("."), part, groups)

@@ -55,6 +55,7 @@ BAD = [
     (["data=digit"], "unknown data=digit. Did you mean 'digits'? Allowed: "),
     (["experiment=toy"], "unknown experiment=toy. Did you mean 'toy2d'?"),
     (["slover=rk4"], "unknown setting slover. Did you mean 'solver'?"),
+    (["grad=auto", "grad.memory=1MiB", "slover=rk4"], "unknown setting slover."),
     (["train.stps=3"], "unknown setting train.stps. Did you mean 'steps'?"),
     (["solver.rtoll=1"], "unknown setting solver.rtoll. Did you mean 'rtol'?"),
     (["+solver.rtoll=1"], "unknown setting solver.rtoll. Did you mean 'rtol'?"),
