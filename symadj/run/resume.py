@@ -63,7 +63,10 @@ def resumed_config(composed: DictConfig, keys: Iterable[str]) -> DictConfig:
         InputError: nothing to resume there, or a named setting that differs and must not.
     """
     directory = Path(composed.resume)
-    saved = saved_config(directory)
+    try:
+        saved = saved_config(directory)
+    except InputError as error:
+        raise InputError(f"resume={error}") from error
     merged = with_named(saved, composed, keys)
     merged.resume = str(directory)
     check_same(saved, merged, directory)

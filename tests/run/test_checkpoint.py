@@ -14,6 +14,7 @@ KEYS = [
     "timings",
     "memory",
     "model",
+    "average",
     "optimizer",
     "scheduler",
     "random",
