@@ -29,8 +29,8 @@ class Adam:
         final: the fraction of `lr` that the cosine ends at.
         warmup: iterations over which the rate rises linearly from 0.
         plateau: validations without improvement after which the rate drops, and again after as many
-            more: it is `lr` * `plateau_factor`^k for more than k * `plateau` of them in a row, and
-            whole again after an improvement; None: it does not drop.
+            more: it is `lr` * `plateau_factor`^k once there were more than k * `plateau` of them in
+            a row, and stays so after an improvement; None: it does not drop.
         plateau_factor: what it drops by.
         plateau_drops: the largest k.
 
@@ -77,7 +77,7 @@ class Adam:
         return optimizer, LambdaLR(optimizer, lambda done: self.factor(done, steps))
 
     def drop(self, stale: int) -> float:
-        """The fraction of the schedule's rate left after `stale` validations without improvement.
+        """The most of the schedule's rate that `stale` validations without improvement leave.
 
         FFJORD's rule is `plateau` 10, `plateau_factor` 0.1, `plateau_drops` 2: a tenth after more
         than 10 such validations, a hundredth after more than 20.
@@ -88,7 +88,7 @@ class Adam:
 
     def follow(self, stale: int, scheduler: LambdaLR) -> None:
         """Sets the rate after a validation, the `stale`th in a row without improvement."""
-        left = self.drop(stale) * self.lr
+        left = min(self.drop(stale) * self.lr, *scheduler.base_lrs)
         scheduler.base_lrs = [left for _ in scheduler.base_lrs]
         for group, factor in zip(
             scheduler.optimizer.param_groups, scheduler.lr_lambdas, strict=True

@@ -68,11 +68,11 @@ def test_the_rate_drops_on_a_plateau_by_ffjords_rule(stale: int, left: float) ->
     assert Adam().drop(stale) == 1.0
 
 
-def test_the_rate_is_whole_again_after_an_improvement_and_keeps_its_schedule() -> None:
+def test_a_dropped_rate_stays_after_an_improvement_and_keeps_its_schedule() -> None:
     settings = Adam(lr=1.0, schedule="cosine", plateau=1)
     optimizer, scheduler = settings.build([nn.Parameter(torch.zeros(1))], 10)
     group = optimizer.param_groups[0]
-    for stale, left in ((1, 1.0), (2, 0.1), (3, 0.01), (0, 1.0)):
+    for stale, left in ((0, 1.0), (1, 1.0), (2, 0.1), (0, 0.1), (2, 0.1), (3, 0.01), (0, 0.01)):
         optimizer.step()
         scheduler.step()
         settings.follow(stale, scheduler)
@@ -80,7 +80,7 @@ def test_the_rate_is_whole_again_after_an_improvement_and_keeps_its_schedule() -
         assert group["lr"] == pytest.approx(expected)
     optimizer.step()
     scheduler.step()
-    assert group["lr"] == pytest.approx(settings.factor(5, 10))
+    assert group["lr"] == pytest.approx(0.01 * settings.factor(8, 10))
 
 
 def test_a_restored_schedule_goes_on_from_its_drop() -> None:
@@ -90,6 +90,7 @@ def test_a_restored_schedule_goes_on_from_its_drop() -> None:
     again, after = settings.build([nn.Parameter(torch.zeros(1))], 10)
     again.load_state_dict(optimizer.state_dict())
     after.load_state_dict(scheduler.state_dict())
+    settings.follow(0, after)
     again.step()
     after.step()
     assert again.param_groups[0]["lr"] == pytest.approx(0.1)
