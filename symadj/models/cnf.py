@@ -19,6 +19,7 @@ from symadj.ode.integrator import Integrator
 Draw = Callable[[Tensor, torch.Generator | None], Tensor]
 
 TRACES = ("hutchinson", "exact")
+COSTS = ("kinetic", "jacobian")
 
 
 class ContinuousFlow(nn.Module):
@@ -92,13 +93,42 @@ class ContinuousFlow(nn.Module):
         Returns:
             z [B, d] and delta_logp [B], with log p(x) = log N(z; 0, I) - delta_logp.
         """
+        z, (delta_logp,) = self.carry(x, integrator, (), exact, generator)
+        return z, delta_logp
+
+    def carry(
+        self,
+        x: Tensor,
+        integrator: Integrator,
+        costs: Sequence[str] = (),
+        exact: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """`forward`, and what the way has cost: integrals over time, summed over the components.
+
+        Every cost is one more number per point in the state of the solve, so that its value and its
+        gradient are as exact as those of delta_logp, and its error counts in the step size too.
+
+        Args:
+            x: [B, d].
+            integrator: solver and gradient method.
+            costs: of `COSTS`, as `DensityField` has them.
+            exact: whether trace and Jacobian norm are exact, whatever the model's `trace`.
+            generator: of the noise; None: torch's global one.
+
+        Returns:
+            z [B, d], and delta_logp and the costs in their order, [B] each.
+        """
         times = self._times(x, 0.0, self.T)
-        z, total = self._normalize(0, x, x.new_zeros(x.shape[0]))
+        start = [x.new_zeros(x.shape[0]) for _ in (0, *costs)]
+        z, delta_logp = self._normalize(0, x, start[0])
+        totals = [delta_logp, *start[1:]]
         for k, network in enumerate(self.networks):
-            field = self._field(network, z, exact, generator)
-            ys = integrator.solve(field, (z, torch.zeros_like(total)), times).ys
-            z, total = self._normalize(k + 1, ys[0][-1], total + ys[1][-1])
-        return z, total
+            field = self._field(network, z, costs, exact, generator)
+            z, *changes = (y[-1] for y in integrator.solve(field, (z, *start), times).ys)
+            totals = [total + change for total, change in zip(totals, changes, strict=True)]
+            z, totals[0] = self._normalize(k + 1, z, totals[0])
+        return z, totals
 
     def log_prob(
         self,
@@ -129,11 +159,16 @@ class ContinuousFlow(nn.Module):
         return cast("BatchNorm", self.norms[k]).inverse(z) if self.norms else z
 
     def _field(
-        self, network: nn.Module, z: Tensor, exact: bool, generator: torch.Generator | None
+        self,
+        network: nn.Module,
+        z: Tensor,
+        costs: Sequence[str],
+        exact: bool,
+        generator: torch.Generator | None,
     ) -> nn.Module:
         if exact or self.trace == "exact":
-            return DensityField(network)
-        return DensityField(network, NOISES[self.noise](z, generator))
+            return DensityField(network, None, costs)
+        return DensityField(network, NOISES[self.noise](z, generator), costs)
 
     @staticmethod
     def _times(x: Tensor, start: float, end: float) -> Tensor:
@@ -181,25 +216,51 @@ class CNF(ContinuousFlow):
 
 
 class DensityField(nn.Module):
-    """(f, -tr(df/dz)) of the state (z, delta_logp), for one solve.
+    """(f, -tr(df/dz), c_1, c_2, ...) of the state (z, delta_logp, costs), for one solve.
+
+    A cost c is, at every point, "kinetic": |f|^2, or "jacobian": |df/dz|_F^2, with the exact trace
+    exactly and with an estimated one as |(df/dz) e|^2 on the same noise (Finlay et al. 2020,
+    arXiv:2002.02798, have |e^T df/dz|^2; the means are the same).
 
     Args:
         network: f.
-        noise: of the estimate, of z's shape; None: the exact trace.
+        noise: of the estimates, of z's shape; None: the exact trace.
+        costs: of `COSTS`.
+
+    Raises:
+        InputError: an unknown cost.
     """
 
-    def __init__(self, network: nn.Module, noise: Tensor | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, noise: Tensor | None = None, costs: Sequence[str] = ()
+    ) -> None:
         super().__init__()
+        if unknown := [cost for cost in costs if cost not in COSTS]:
+            raise InputError(f"unknown cost {unknown[0]!r}.{suggest(unknown[0], COSTS)}")
         self.network = network
         self.noise = noise
+        self.costs = tuple(costs)
 
-    def forward(self, t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        z, _ = state
+    def forward(self, t: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        z = state[0]
+        if "jacobian" not in self.costs:
+            f, trace = self._divergence(t, z)
+            return f, -trace, *(_square(f) for _ in self.costs)
         if self.noise is None:
-            f, trace = divergence.exact(self.network, t, z)
+            f, trace, norm = divergence.exact_with_norm(self.network, t, z)
         else:
-            f, trace = divergence.hutchinson(self.network, t, z, self.noise)
-        return f, -trace
+            f, trace, norm = divergence.hutchinson_with_norm(self.network, t, z, self.noise)
+        return f, -trace, *(norm if cost == "jacobian" else _square(f) for cost in self.costs)
+
+    def _divergence(self, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        if self.noise is None:
+            return divergence.exact(self.network, t, z)
+        return divergence.hutchinson(self.network, t, z, self.noise)
+
+
+def _square(f: Tensor) -> Tensor:
+    """|f|^2 at every point."""
+    return f.square().flatten(1).sum(-1)
 
 
 def standard_normal_logprob(z: Tensor) -> Tensor:

@@ -3,11 +3,14 @@
 A network that has `tangent(t, z, dz) -> (f, (df/dz) dz)` carries the tangents along its forward
 pass, so that a gradient of the divergence needs one level of autograd. Any other network goes
 through `torch.autograd.grad`, two levels.
+
+The squared Frobenius norm of df/dz comes from the same tangents.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +18,9 @@ from torch import Tensor, nn
 # Numbers in tangents that are carried together: all directions of an image at once would need far
 # more memory than anything else.
 TOGETHER = 1 << 20
+
+# (columns or rows of the Jacobian [K, B, d], number of the first one) -> [B]
+Measure = Callable[[Tensor, int], Tensor]
 
 
 def hutchinson(network: nn.Module, t: Tensor, z: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,12 +37,19 @@ def hutchinson(network: nn.Module, t: Tensor, z: Tensor, noise: Tensor) -> tuple
     Returns:
         f of z's shape, and [B].
     """
-    tangent = getattr(network, "tangent", None)
-    if tangent is not None:
-        f, moved = tangent(t, z, noise)
-    else:
-        f, (moved,) = _value_and_pullbacks(network, t, z, noise.unsqueeze(0))
-    return f, (moved * noise).flatten(1).sum(-1)
+    f, moved = _moved(network, t, z, noise)
+    return f, _per_point(moved * noise)
+
+
+def hutchinson_with_norm(
+    network: nn.Module, t: Tensor, z: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`hutchinson`'s two values and the estimate |(df/dz) e|^2 of |df/dz|_F^2, [B].
+
+    A network without `tangent` gives |(df/dz)^T e|^2, which has the same mean.
+    """
+    f, moved = _moved(network, t, z, noise)
+    return f, _per_point(moved * noise), _per_point(moved.square())
 
 
 def exact(network: nn.Module, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,31 +65,66 @@ def exact(network: nn.Module, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         f of z's shape, and [B].
     """
+    f, (trace,) = _by_turns(network, t, z, (_diagonal,))
+    return f, trace
+
+
+def exact_with_norm(network: nn.Module, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`exact`'s two values and |df/dz|_F^2 at every point, [B]."""
+    f, (trace, norm) = _by_turns(network, t, z, (_diagonal, _squares))
+    return f, trace, norm
+
+
+def _moved(network: nn.Module, t: Tensor, z: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """f(t, z) and (df/dz) e, or (df/dz)^T e of a network without tangents; both of z's shape."""
+    tangent = getattr(network, "tangent", None)
+    if tangent is not None:
+        return tangent(t, z, noise)
+    f, (moved,) = _value_and_pullbacks(network, t, z, noise.unsqueeze(0))
+    return f, moved
+
+
+def _by_turns(
+    network: nn.Module, t: Tensor, z: Tensor, measures: Sequence[Measure]
+) -> tuple[Tensor, list[Tensor]]:
+    """f(t, z) and [B] for every measure, summed over turns that cover all directions."""
     d = math.prod(z.shape[1:])
     basis = torch.eye(d, dtype=z.dtype, device=z.device).reshape(d, 1, *z.shape[1:])
     together = max(1, TOGETHER // max(1, z.numel()))
-    turns = [
-        _partial_trace(network, t, z, basis[first : first + together], first)
-        for first in range(0, d, together)
-    ]
+    f, turns = z, []
+    for first in range(0, d, together):
+        f, moved = _directions(network, t, z, basis[first : first + together])
+        turns.append([measure(moved, first) for measure in measures])
     # A network whose Jacobian is the same everywhere leaves the tangents' batch dimension at 1.
-    return turns[0][0], torch.stack([part for _, part in turns]).sum(0).expand(len(z))
+    sums = [torch.stack(parts).sum(0).expand(len(z)) for parts in zip(*turns, strict=True)]
+    return f, sums
 
 
-def _partial_trace(
-    network: nn.Module, t: Tensor, z: Tensor, directions: Tensor, first: int
+def _directions(
+    network: nn.Module, t: Tensor, z: Tensor, directions: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """f(t, z) and the sum of K entries of the Jacobian's diagonal, from `first` on.
-
-    The directions are those entries' unit vectors, [K, 1, *z.shape[1:]].
-    """
+    """f(t, z) and the K columns, or rows, of df/dz for K unit vectors [K, 1, ...]: [K, B, d]."""
     tangent = getattr(network, "tangent", None)
     if tangent is not None:
         f, moved = tangent(t, z, directions)
     else:
         f, moved = _value_and_pullbacks(network, t, z, directions.expand(-1, *z.shape))
-    own = moved.flatten(2)[..., first : first + len(directions)]
-    return f, own.diagonal(dim1=0, dim2=-1).sum(-1)
+    return f, moved.flatten(2)
+
+
+def _diagonal(moved: Tensor, first: int) -> Tensor:
+    """The sum of K entries of the Jacobian's diagonal, from `first` on."""
+    own = moved[..., first : first + len(moved)]
+    return own.diagonal(dim1=0, dim2=-1).sum(-1)
+
+
+def _squares(moved: Tensor, first: int) -> Tensor:
+    """The sum of the squares of K columns or rows."""
+    return moved.square().sum((0, -1))
+
+
+def _per_point(values: Tensor) -> Tensor:
+    return values.flatten(1).sum(-1)
 
 
 def _value_and_pullbacks(

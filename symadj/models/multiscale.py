@@ -93,17 +93,35 @@ class MultiscaleCNF(nn.Module):
         Raises:
             InputError: x is of another width.
         """
-        y = self._as_images(x)
-        y, total = self.flows[0](y, integrator, exact, generator)
+        z, (delta_logp,) = self.carry(x, integrator, (), exact, generator)
+        return z, delta_logp
+
+    def carry(
+        self,
+        x: Tensor,
+        integrator: Integrator,
+        costs: Sequence[str] = (),
+        exact: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """`forward`, and what the way has cost, as in `ContinuousFlow.carry`: sums over all solves.
+
+        Raises:
+            InputError: x is of another width.
+        """
+        first, *flows = cast("list[ContinuousFlow]", list(self.flows))
+        stacks = zip(cast("list[ContinuousFlow]", list(self.squeezed)), flows, strict=True)
+        y, totals = first.carry(self._as_images(x), integrator, costs, exact, generator)
         parts = []
-        for squeezed, flow in zip(self.squeezed, self.flows[1:], strict=True):
-            y, change = squeezed(F.pixel_unshuffle(y, FACTOR), integrator, exact, generator)
-            total = total + change
+        for squeezed, flow in stacks:
+            y = F.pixel_unshuffle(y, FACTOR)
+            y, changes = squeezed.carry(y, integrator, costs, exact, generator)
+            totals = _sums(totals, changes)
             y, out = y.chunk(2, dim=1)
             parts.append(out)
-            y, change = flow(y, integrator, exact, generator)
-            total = total + change
-        return torch.cat([part.flatten(1) for part in (*parts, y)], dim=1), total
+            y, changes = flow.carry(y, integrator, costs, exact, generator)
+            totals = _sums(totals, changes)
+        return torch.cat([part.flatten(1) for part in (*parts, y)], dim=1), totals
 
     def log_prob(
         self,
@@ -142,6 +160,10 @@ class MultiscaleCNF(nn.Module):
         ]
         parts = z.split([c * h * w for c, h, w in shapes], dim=1)
         return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _sums(totals: Sequence[Tensor], changes: Sequence[Tensor]) -> list[Tensor]:
+    return [total + change for total, change in zip(totals, changes, strict=True)]
 
 
 def _checked_shape(image_shape: Sequence[int] | None) -> tuple[int, int]:

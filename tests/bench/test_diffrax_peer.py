@@ -66,6 +66,8 @@ def test_a_row_holds_steps_memory_and_seconds() -> None:
     ("override", "status", "complaint"),
     [
         ("model.trace=exact", "incompatible", "hutchinson"),
+        ("model.batch_norm=true", "incompatible", "batch_norm"),
+        ("task.jacobian=0.1", "incompatible", "task.jacobian"),
         ("solver=dop853", "incompatible", "dop853"),
         ("solver.max_steps=2", "step_limit", "diffrax"),
         ("measure.memory_budget=100", "oom", "XLA"),

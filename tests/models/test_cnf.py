@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -167,6 +168,45 @@ def test_gradient_methods_agree_with_backprop_on_the_flows_loss(gradient: str) -
         gradients.append(torch.autograd.grad(loss, list(flow.parameters())))
     for expected, ours in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-11, atol=1e-13)
+
+
+def test_costs_of_a_linear_flow_are_their_integrals() -> None:
+    """Along x(t) = exp(tA) x the kinetic cost is an integral, by Gauss' rule, and J = T |A|^2."""
+    network, T = Linear(), 0.7
+    flow = ContinuousFlow([network, network], trace="exact", T=T)
+    x = torch.randn(5, 3, dtype=DOUBLE)
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    with torch.no_grad():
+        z, (delta_logp, kinetic, jacobian) = flow.carry(x, integrator(), ("kinetic", "jacobian"))
+        plain_z, plain_delta = flow(x, integrator())
+        speeds = [x @ torch.linalg.matrix_exp(T * (s + 1) * network.matrix).T for s in nodes]
+        squares = [(v @ network.matrix.T).square().sum(-1) for v in speeds]
+    expected = sum((T * w * q for w, q in zip(weights, squares, strict=True)), torch.zeros(5))
+    torch.testing.assert_close(kinetic, expected, rtol=1e-7, atol=0)
+    norm = 2 * T * network.matrix.detach().square().sum()
+    torch.testing.assert_close(jacobian, norm.expand(5), rtol=1e-9, atol=0)
+    torch.testing.assert_close(z, plain_z, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(delta_logp, plain_delta, rtol=1e-7, atol=1e-7)
+
+
+def test_costs_come_in_the_order_asked_for_and_change_nothing_else() -> None:
+    flow, x = CNF(3, hidden=(8,), components=2, batch_norm=True).to(DOUBLE), torch.randn(6, 3)
+    flow, x = flow.eval(), x.to(DOUBLE)
+    fixed = integrator(solver=FIXED)
+
+    def carried(*costs: str) -> list[Tensor]:
+        z, totals = flow.carry(x, fixed, costs, generator=torch.Generator().manual_seed(1))
+        return [z, *totals]
+
+    z, delta_logp, kinetic, jacobian = carried("kinetic", "jacobian")
+    for ours, expected in (
+        (carried(), [z, delta_logp]),
+        (carried("kinetic"), [z, delta_logp, kinetic]),
+        (carried("jacobian", "kinetic"), [z, delta_logp, jacobian, kinetic]),
+    ):
+        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-14)
+    with pytest.raises(InputError, match="Did you mean 'kinetic'"):
+        carried("kinetik")
 
 
 def test_two_solves_before_one_backward_keep_their_own_noise() -> None:

@@ -87,3 +87,35 @@ def test_the_estimates_mean_is_the_exact_trace() -> None:
     _, exact = divergence.exact(net, T, z)
     error = (estimates.mean() - exact).abs().item()
     assert error < 5 * estimates.std().item() / n**0.5
+
+
+def test_the_exact_norm_is_that_of_autograds_jacobian(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, z = network(), torch.randn(6, 3, dtype=DOUBLE)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda row: net(T, row)))(z)
+    expected = jacobian.square().sum((1, 2))
+    for together in (divergence.TOGETHER, 40):  # all directions at once, and in turns
+        monkeypatch.setattr(divergence, "TOGETHER", together)
+        for used in (net, Opaque(net)):
+            f, trace, norm = divergence.exact_with_norm(used, T, z)
+            plain_f, plain_trace = divergence.exact(used, T, z)
+            assert torch.equal(f, plain_f)
+            assert torch.equal(trace, plain_trace)
+            torch.testing.assert_close(norm, expected, rtol=0, atol=1e-12)
+
+
+def test_the_estimated_norm_is_the_exact_one_in_the_mean() -> None:
+    """Over all signs E[e e^T] = I, so that the mean is no estimate."""
+    net, z = network(), torch.randn(6, 3, dtype=DOUBLE)
+    _, _, exact = divergence.exact_with_norm(net, T, z)
+    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=DOUBLE)] * 3)
+    for used in (net, Opaque(net)):
+        norms = []
+        for e in signs:
+            noise = e.expand(6, 3)
+            f, trace, norm = divergence.hutchinson_with_norm(used, T, z, noise)
+            plain_f, plain_trace = divergence.hutchinson(used, T, z, noise)
+            assert torch.equal(f, plain_f)
+            assert torch.equal(trace, plain_trace)
+            norms.append(norm)
+        assert ((norms[0] - norms[1]).abs() > 1e-2 * exact).any()
+        torch.testing.assert_close(torch.stack(norms).mean(0), exact, rtol=0, atol=1e-12)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor, nn
 
 from symadj import Integrator, SolverSettings
 from symadj.data.base import VectorData
 from symadj.data.digits import Digits
 from symadj.data.table import Table
 from symadj.data.toy2d import Toy2D
-from symadj.models.cnf import CNF
+from symadj.errors import InputError
+from symadj.grad import GRADIENTS
+from symadj.models.cnf import CNF, ContinuousFlow
+from symadj.models.multiscale import MultiscaleCNF
 from symadj.tasks.density import Density
 
 RK4 = SolverSettings("rk4", num_steps=4)
@@ -42,6 +47,81 @@ def test_the_loss_is_the_mean_negative_log_likelihood() -> None:
     torch.testing.assert_close(loss, -model.log_prob(x, integrator()).sum() / 6)
     loss.backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def seeded(
+    task: Density, model: ContinuousFlow, x: Tensor, gradient: str, solver: SolverSettings = RK4
+) -> Tensor:
+    torch.manual_seed(7)
+    return task.loss(model, x, Integrator(solver, gradient))
+
+
+def test_the_regularised_loss_adds_the_weighted_means_of_the_costs() -> None:
+    model, x = CNF(3, hidden=(8,), components=2).double(), torch.randn(6, 3).double()
+    losses = [
+        seeded(Density(kinetic=kinetic, jacobian=jacobian), model, x, "backprop")
+        for kinetic, jacobian in ((0, 0), (0.5, 0), (0, 0.25), (0.5, 0.25))
+    ]
+    torch.manual_seed(7)
+    _, (_, kinetic, jacobian) = model.carry(x, integrator(), ("kinetic", "jacobian"))
+    added = [loss - losses[0] for loss in losses[1:]]
+    k, j = 0.5 * kinetic.mean(), 0.25 * jacobian.mean()
+    torch.testing.assert_close(added, [k, j, k + j], rtol=1e-12, atol=1e-12)
+    assert min(k.item(), j.item()) > 1e-4
+
+
+def test_without_weights_the_state_of_the_solve_is_that_of_the_likelihood(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    solve, parts = Integrator.solve, []
+
+    def watched(self: Integrator, func, y0, t, params=None):
+        parts.append(len(y0))
+        return solve(self, func, y0, t, params)
+
+    monkeypatch.setattr(Integrator, "solve", watched)
+    model, x = CNF(3, hidden=(8,)), torch.randn(6, 3)
+    for kinetic, jacobian in ((0, 0), (0.1, 0), (0, 0.1), (0.1, 0.1)):
+        Density(kinetic=kinetic, jacobian=jacobian).loss(model, x, integrator())
+    assert parts == [2, 3, 3, 4]
+
+
+@pytest.mark.parametrize("trace", ["hutchinson", "exact"])
+@pytest.mark.parametrize("images", [False, True])
+@pytest.mark.parametrize("gradient", sorted(set(GRADIENTS) - {"adjoint", "auto", "backprop"}))
+def test_gradients_of_the_regularised_loss_are_those_of_backprop(
+    gradient: str, images: bool, trace: str
+) -> None:
+    model = (
+        MultiscaleCNF((4, 4), scales=2, hidden=(2,), trace=trace)
+        if images
+        else CNF(3, hidden=(8, 8), components=2, batch_norm=True, trace=trace)
+    ).double()
+    x = torch.randn(4, 16 if images else 3, dtype=torch.float64)
+    task = Density(kinetic=0.3, jacobian=0.2)
+    loose = SolverSettings("dopri5", rtol=1e-1, atol=1e-1)
+    parameters = list(model.parameters())
+    expected, ours = (
+        torch.autograd.grad(seeded(task, cast("ContinuousFlow", model), x, name, loose), parameters)
+        for name in ("backprop", gradient)
+    )
+    torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [{"kinetic": -1.0}, {"jacobian": float("nan")}])
+def test_a_weight_out_of_range_is_refused_by_name(wrong: dict) -> None:
+    with pytest.raises(InputError, match=f"task.{next(iter(wrong))}"):
+        Density(**wrong)
+
+
+def test_a_flow_without_costs_is_refused_where_they_are_asked_for() -> None:
+    class Other(nn.Module):
+        def log_prob(self, x: Tensor) -> Tensor:
+            return x.sum(-1)
+
+    Density().bind(Toy2D(size=20), Other(), integrator())
+    with pytest.raises(InputError, match=r"task\.jacobian.*Other"):
+        Density(jacobian=0.1).bind(Toy2D(size=20), Other(), integrator())
 
 
 def test_metrics_are_means_over_rows_whatever_the_batches_are() -> None:

@@ -44,6 +44,8 @@ class DiffraxCandidate:
         parts = problem.parts
         if type(parts.task) is not Density or parts.device.type != "cpu":
             raise IncompatibleError("the peer diffrax needs task=density and device=cpu.")
+        if parts.task.weights:
+            raise IncompatibleError("the peer diffrax needs task.kinetic=0 and task.jacobian=0.")
         self.problem = problem
         self.solver = parts.integrator.solver
         self.flow = JaxFlow(parts.model, self.solver.method, peer.tangent)
