@@ -40,6 +40,16 @@ def test_decoupled_decay_is_adamw() -> None:
     assert optimizer.param_groups[0]["weight_decay"] == 0.1
 
 
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_weight_decay_pulls_to_the_origin(decoupled: bool) -> None:
+    """Without a gradient Adam steps by lr against the sign of w, AdamW to (1 - lr decay) w."""
+    weight = nn.Parameter(torch.tensor([2.0]))
+    optimizer, _ = Adam(lr=0.1, decoupled=decoupled, weight_decay=0.5).build([weight], 1)
+    weight.grad = torch.zeros(1)
+    optimizer.step()
+    assert weight.item() == pytest.approx(2 * (1 - 0.1 * 0.5) if decoupled else 2 - 0.1)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -280,6 +280,21 @@ def test_patience_and_time_end_a_training_early(tmp_path: Path) -> None:
     assert read_history(directory / "history.csv")["val_nll"].notna().all()
 
 
+def test_clipped_gradients_move_the_weights_by_as_little_as_asked_for(tmp_path: Path) -> None:
+    """Adam's first step is lr for large gradients, and lr |g| / 1e-8 for ones far below 1e-8."""
+
+    def moved(*settings: str) -> float:
+        # Nearly no rate in the first run: it shows the weights before the step.
+        ends = []
+        for lr in ("1e-30", "1"):
+            _, directory = train_quietly(tmp_path, "train.steps=1", f"optim.lr={lr}", *settings)
+            ends.append(load_checkpoint(directory / "checkpoint.pt")["model"])
+        return max(float((ends[1][name] - ends[0][name]).abs().max()) for name in ends[0])
+
+    assert moved() > 0.9
+    assert 1e-6 < moved("train.clip=1e-12") < 1.1e-4
+
+
 def test_metered_iterations_are_other_than_timed_ones(tmp_path: Path) -> None:
     metering = ["measure=default", "measure.every=2", "measure.iterations=2"]
     record, directory = train_quietly(tmp_path, *metering)
