@@ -24,7 +24,7 @@ from symadj.run.measure import Stopwatch, measure_memory
 from symadj.run.meter import Meter
 from symadj.run.parts import Parts
 from symadj.run.progress import Progress
-from symadj.run.seed import own_randomness, random_state, restore_random_state
+from symadj.run.seed import random_state, restore_random_state
 from symadj.run.settings import RunSettings
 
 
@@ -286,19 +286,9 @@ class Trainer:
 
     def evaluate(self, x: Tensor, *, exact: bool) -> dict[str, float]:
         """The task's metrics on one split, on noise of its own that is the same every time."""
-        parts = self.parts
-        parts.model.eval()
-        with own_randomness(self.settings.seed):
-            metrics = parts.task.evaluate(
-                parts.model,
-                parts.place(x),
-                parts.data,
-                parts.integrator,
-                exact=exact,
-                batch_size=self.settings.train.eval_batch_size,
-            )
-        parts.integrator.take_stats()
-        return {name: float(value) for name, value in metrics.items()}
+        metrics = self.parts.evaluate(x, self.settings, exact)
+        self.parts.integrator.take_stats()
+        return metrics
 
     def restore_best(self) -> None:
         """Gives the model the weights of the best validation, where there was one.

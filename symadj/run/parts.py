@@ -16,6 +16,7 @@ from symadj.errors import InputError, SolveError
 from symadj.ode.integrator import Integrator
 from symadj.run.build import build
 from symadj.run.optim import Adam
+from symadj.run.seed import own_randomness
 from symadj.run.settings import RunSettings
 
 
@@ -50,6 +51,23 @@ class Parts:
     def place(self, x: Tensor) -> Tensor:
         """The tensor on the run's device, in its dtype."""
         return x.to(device=self.device, dtype=self.dtype)
+
+    def evaluate(self, x: Tensor, settings: RunSettings, exact: bool) -> dict[str, float]:
+        """The task's metrics on rows x, on noise of the run's seed that is the same every time.
+
+        The model is in evaluation mode afterwards.
+        """
+        self.model.eval()
+        with own_randomness(settings.seed):
+            metrics = self.task.evaluate(
+                self.model,
+                self.place(x),
+                self.data,
+                self.integrator,
+                exact=exact,
+                batch_size=settings.train.eval_batch_size,
+            )
+        return {name: float(value) for name, value in metrics.items()}
 
     def parameter_count(self) -> int:
         """The number of trained parameters."""

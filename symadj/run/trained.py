@@ -16,7 +16,6 @@ from symadj.run.configs import resolved, run_settings
 from symadj.run.files import BEST, CHECKPOINT
 from symadj.run.parts import Parts, build_parts
 from symadj.run.resume import saved_config, with_named
-from symadj.run.seed import own_randomness
 from symadj.run.settings import RunSettings
 
 MAY_CHANGE = ("solver", "device", "dtype", "threads", "data.data_dir", "data.path")
@@ -56,17 +55,7 @@ class TrainedRun:
         """
         if split not in SPLITS:
             raise InputError(f"split={split!r}; allowed: {', '.join(SPLITS)}.")
-        parts = self.parts
-        with own_randomness(self.settings.seed):
-            metrics = parts.task.evaluate(
-                parts.model,
-                parts.place(getattr(parts.data, split)),
-                parts.data,
-                parts.integrator,
-                exact=exact,
-                batch_size=self.settings.train.eval_batch_size,
-            )
-        return {name: float(value) for name, value in metrics.items()}
+        return self.parts.evaluate(getattr(self.parts.data, split), self.settings, exact)
 
 
 def load_trained(
