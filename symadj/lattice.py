@@ -34,3 +34,9 @@ STRUCTURES: dict[str, Operator] = {
 }
 """G of du/dt = G grad H: a skew one keeps H, a negative semidefinite one lets it fall; both keep
 the sum of u, since their columns add up to 0."""
+
+TRANSPOSED: dict[str, Operator] = {
+    "skew": lambda u, dx: -central_difference(u, dx),
+    "dissipative": second_difference,
+}
+"""Their transposes."""

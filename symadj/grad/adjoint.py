@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from symadj.errors import IncompatibleError
-from symadj.grad.base import OneNodeMethod, ParameterGradients
+from symadj.grad.base import OneNodeMethod
 from symadj.grad.once import first_order_only
 from symadj.grad.quadrature import Quadrature
 from symadj.ode.control import (
@@ -27,6 +27,7 @@ from symadj.ode.control import (
     norm_of,
 )
 from symadj.ode.engine import Step, integrate
+from symadj.ode.gradients import ParameterGradients
 from symadj.ode.problem import Problem, StepList
 from symadj.ode.settings import SolverSettings
 from symadj.solvers import Attempt
@@ -141,7 +142,7 @@ class _BackwardSolve:
         self.field = forward.problem.field
         self.settings = forward.settings
         self.norm = norm_of(forward.settings, self.field.layout)
-        self.gradients = ParameterGradients(len(self.field.params))
+        self.gradients = ParameterGradients(self.field.params)
         self.quadrature = Quadrature(
             forward.settings.solver, self.gradients, with_error=not forward.seminorm
         )

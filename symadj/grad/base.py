@@ -15,6 +15,7 @@ from symadj.grad.stores import Store, StoreOptions
 from symadj.grad.stores.base import last_pass
 from symadj.ode.engine import Step
 from symadj.ode.field import Field
+from symadj.ode.gradients import ParameterGradients
 from symadj.ode.problem import Problem, StepList
 from symadj.solvers import Attempt
 
@@ -65,30 +66,6 @@ class OneNodeMethod(GradientMethod):
         """As `solve`, where something needs a gradient and k0 = f(times[0], y0) is known."""
 
 
-class ParameterGradients:
-    """The running sum of parameter gradients; None for a parameter that was never reached."""
-
-    def __init__(self, count: int) -> None:
-        self.sums: list[Tensor | None] = [None] * count
-
-    def add(self, gradients: Sequence[Tensor | None]) -> None:
-        """Adds one pull-back's gradients, in place."""
-        old: list[Tensor] = []
-        new: list[Tensor] = []
-        for i, gradient in enumerate(gradients):
-            if gradient is None:
-                continue
-            total = self.sums[i]
-            if total is None:
-                # A copy: autograd may hand the same memory to two inputs, or an expanded scalar.
-                self.sums[i] = gradient.clone(memory_format=torch.contiguous_format)
-            else:
-                old.append(total)
-                new.append(gradient)
-        if old:
-            torch._foreach_add_(old, new)  # pyright: ignore[reportPrivateImportUsage]
-
-
 class Replay:
     """A finished forward solve as the backward pass sees it.
 
@@ -103,7 +80,7 @@ class Replay:
         self.problem = problem
         self.store = store
         self.release = release
-        self.gradients = ParameterGradients(len(problem.field.params))
+        self.gradients = ParameterGradients(problem.field.params)
 
     @property
     def field(self) -> Field:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from symadj.grad.stores.revolve import recomputed_steps
 from symadj.ode.field import Field
+from symadj.ode.gradients import ParameterGradients
 from symadj.ode.stats import SolveStats
 from symadj.storages import StorageCounter
 
@@ -26,6 +27,7 @@ class Use:
         saved_value: whether it keeps its value.
         product: the most that lives from the start of an evaluation with graph to the end of its
             vector-Jacobian product, the gradients included.
+        stage: the most that lives while `Field.pull_back` does the same, its running sums left out.
     """
 
     state: int
@@ -34,21 +36,25 @@ class Use:
     saved_state: bool
     saved_value: bool
     product: int
+    stage: int
 
     @staticmethod
     def trace(field: Field, t: float, y: Tensor) -> Use:
-        """Makes two uses of the field with their graphs; its counts stay as they were."""
+        """Makes three uses of the field; its counts stay as they were."""
         counted, field.stats = field.stats, SolveStats()
         try:
             with torch.no_grad(), field.phase("forward"):
                 field.probe(t, y)
                 cotangent = torch.ones_like(y)
                 product = _peak_of(y.device, lambda: field.value_and_vjp(t, y, cotangent))
+                sums = ParameterGradients(field.params)
+                sums.add([torch.zeros_like(p) for p in field.params])
+                stage = _peak_of(y.device, lambda: field.pull_back(t, y, cotangent, sums))
                 graph, saved_state, saved_value = _graph_of(field, t, y)
         finally:
             field.stats = counted
         params = sum(p.nbytes for p in field.params)
-        return Use(y.nbytes, params, graph, saved_state, saved_value, product)
+        return Use(y.nbytes, params, graph, saved_state, saved_value, product, stage)
 
     @property
     def pull(self) -> int:
@@ -151,17 +157,17 @@ class Forecast:
 def forecasts(solve: Solve, memory: int) -> list[Forecast]:
     """All exact methods, the fewest evaluations first, among equals the least memory.
 
-    With g the graph of one use, v the work space of its vector-Jacobian product, S the state and P
-    the parameters' gradients:
+    With g the graph of one use, v the work space of its vector-Jacobian product, u the most of both
+    where the graph is of no further use, S the state and P the parameters' gradients:
 
     | method | kept | backward |
     |---|---|---|
     | backprop | N s g | v |
     | checkpoint | - | N s g + v |
     | aca | N S | s g + v + P |
-    | symplectic, stages | N s S | g + v + P |
-    | symplectic, steps | N S | s S + g + v + P |
-    | symplectic, revolve | k S | s S + g + v + P |
+    | symplectic, stages | N s S | u + P |
+    | symplectic, steps | N S | s S + u + P |
+    | symplectic, revolve | k S | s S + u + P |
 
     and in each case the start, the K outputs, their cotangents and a few states.
 
@@ -173,7 +179,7 @@ def forecasts(solve: Solve, memory: int) -> list[Forecast]:
     graphs = n * s * use.in_a_chain
     one_step = s * (use.graph + (use.state if use.saved_state else 0))
     of_steps = use.params if n > 1 else 0
-    symplectic = use.product + use.params + 4 * use.state
+    symplectic = use.stage + use.params + 4 * use.state
     stages = (s - 1) * use.state
 
     def row(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from symadj.grad.base import ParameterGradients
 from symadj.ode.engine import Step
+from symadj.ode.gradients import ParameterGradients
 from symadj.ode.settings import SolverSettings
 from symadj.solvers import Attempt, RungeKutta
 
@@ -44,8 +44,8 @@ class Quadrature:
         self.attempt: Attempt | None = None
         self.first, self.fresh = self.fresh, None
         self.last: Products | None = None
-        self.sum = ParameterGradients(len(self.gradients.sums))
-        self.error = ParameterGradients(len(self.gradients.sums))
+        self.sum = ParameterGradients(self.gradients.params)
+        self.error = ParameterGradients(self.gradients.params)
 
     def hand_over(self, products: Products) -> None:
         """The products of the evaluation that was just made."""
@@ -55,8 +55,8 @@ class Quadrature:
         """Weighs stage i's product: the one just handed over, or the kept one of a first stage."""
         if attempt is not self.attempt:
             self.attempt = attempt
-            self.sum = ParameterGradients(len(self.gradients.sums))
-            self.error = ParameterGradients(len(self.gradients.sums))
+            self.sum = ParameterGradients(self.gradients.params)
+            self.error = ParameterGradients(self.gradients.params)
         products = self.first if i == 0 and attempt.reused else self.fresh
         if i == 0:
             self.first = products

@@ -74,10 +74,9 @@ class Symplectic(StepwiseReplay):
             attempt.ks[i] = None
             w = _cotangent_of_stage(solver, i, attempt.h, sources, pulled)
             time, state = solver.time(attempt, i), solver.state(attempt, i)
-            _, mu, of_params = field.value_and_vjp(time, state, w)
-            replay.gradients.add(of_params)
+            mu = field.pull_back(time, state, w, replay.gradients)
             # Else they would live on beside the next stage's.
-            del of_params
+            del w, state
             pulled[i] = mu
             total = total + mu
         return total

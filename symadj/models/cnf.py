@@ -14,6 +14,7 @@ from symadj.models import divergence
 from symadj.models.batch_norm import BatchNorm
 from symadj.models.mlp import MLP
 from symadj.models.residual import Residual
+from symadj.ode.gradients import Sums, own_method
 from symadj.ode.integrator import Integrator
 
 Draw = Callable[[Tensor, torch.Generator | None], Tensor]
@@ -251,6 +252,21 @@ class DensityField(nn.Module):
         else:
             f, trace, norm = divergence.hutchinson_with_norm(self.network, t, z, self.noise)
         return f, -trace, *(norm if cost == "jacobian" else _square(f) for cost in self.costs)
+
+    def pull_back(
+        self, t: Tensor, state: tuple[Tensor, ...], cotangents: tuple[Tensor, ...], sums: Sums
+    ) -> tuple[Tensor, ...] | None:
+        """The vector-Jacobian product by the network's own `pull_tangent` (see `Field.pull_back`).
+
+        None with the exact trace, with costs, or where the network has none.
+        """
+        own = own_method(self.network, "pull_tangent", "tangent")
+        if own is None or self.noise is None or self.costs:
+            return None
+        z, of_f, of_trace = state[0], *cotangents
+        of_moved = self.noise * of_trace.neg().unsqueeze(-1)
+        of_z = own(t, z, self.noise, (of_f, of_moved), sums)
+        return None if of_z is None else (of_z, torch.zeros_like(of_trace))
 
     def _divergence(self, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         if self.noise is None:

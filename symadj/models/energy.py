@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from symadj.errors import InputError
+from symadj.models.tangent_stack import KERNELS, blocks, plain, pull_tangent_stack
+from symadj.ode.gradients import Sums
 
 
 def orthogonal_linear(n_in: int, n_out: int, bias: bool = True) -> nn.Linear:
@@ -65,7 +67,9 @@ class EnergyMLP(nn.Module):
         A gradient of it needs one level of autograd, where `torch.autograd.grad` inside a field
         needs two, and there is no graph of e.
         """
-        *hidden, last = (m for m in self.net if isinstance(m, nn.Linear))
+        *hidden, last = self._linear()
+        if not torch.is_grad_enabled() and plain(x):
+            return self._gradient_in_blocks(x)
         outputs = []
         for layer in hidden:
             x = torch.tanh(layer(x))
@@ -76,6 +80,61 @@ class EnergyMLP(nn.Module):
             # one more tensor kept in the graph.
             g = F.linear(torch.ops.aten.tanh_backward(g, y), layer.weight.T)
         return g
+
+    def _gradient_in_blocks(self, x: Tensor) -> Tensor:
+        """`gradient` without graph: the same operations in place, block of rows by block."""
+        *hidden, last = self._linear()
+        slope = last.weight.squeeze(0)
+        parts = []
+        for (y,) in blocks(self._maps(), x.flatten(0, -2)):
+            outputs = []
+            for layer in hidden:
+                y = torch.addmm(layer.bias, y, layer.weight.t()).tanh_()
+                outputs.append(y)
+            g = slope.expand_as(y)
+            for layer in reversed(hidden):
+                y = outputs.pop()
+                torch.ops.aten.tanh_backward.grad_input(g, y, grad_input=y)
+                g = torch.mm(y, layer.weight)
+            parts.append(g)
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(x.shape)
+
+    def pull_gradient(self, x: Tensor, cotangent: Tensor, sums: Sums) -> Tensor | None:
+        """The vector-Jacobian product of `gradient`: the Hessian of e at every x times c.
+
+        c . de/dx is the tangent of e in the direction c, so its derivatives are those of the
+        tangent's forward pass.
+
+        Args:
+            x: [..., n_in].
+            cotangent: c, of x's shape.
+            sums: the running sums of the parameters' gradients.
+
+        Returns:
+            The cotangent of x; None where there is no plain eager execution.
+        """
+        if not plain(x):
+            return None
+        maps = self._maps()
+        rows, directions = x.flatten(0, -2), cotangent.flatten(0, -2)
+        of_value, of_tangent = rows.new_zeros(1, 1), rows.new_ones(1, 1)
+        of_maps = [None if m is None else sums(m) for m in maps]
+        of_x = pull_tangent_stack(
+            KERNELS["tanh"],
+            rows,
+            directions,
+            maps,
+            (of_value.expand(len(rows), 1), of_tangent.expand(len(rows), 1)),
+            of_maps,
+        )
+        return of_x.view(x.shape)
+
+    def _linear(self) -> list[nn.Linear]:
+        return [m for m in self.net if isinstance(m, nn.Linear)]
+
+    def _maps(self) -> list[Tensor | None]:
+        """W_1, b_1, ..., w, None."""
+        return [tensor for layer in self._linear() for tensor in (layer.weight, layer.bias)]
 
 
 def energy_gradient(energy: nn.Module, x: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from symadj.errors import InputError, suggest
-from symadj.lattice import STRUCTURES
+from symadj.lattice import STRUCTURES, TRANSPOSED
 from symadj.models.energy import EnergyMLP, energy_gradient
+from symadj.ode.gradients import Sums, own_method
 
 
 class GridEnergy(nn.Module):
@@ -37,11 +38,19 @@ class GridEnergy(nn.Module):
 
     def gradient(self, u: Tensor) -> Tensor:
         """dH/du, of u's shape, without autograd (see `EnergyMLP.gradient`)."""
-        slopes = self.local.gradient(neighbourhoods(u, self.reach))
-        parts = slopes.unbind(-1)
+        return self._gathered(self.local.gradient(neighbourhoods(u, self.reach)))
+
+    def pull_gradient(self, u: Tensor, cotangent: Tensor, sums: Sums) -> Tensor | None:
+        """The vector-Jacobian product of `gradient` (see `EnergyMLP.pull_gradient`)."""
+        x, c = (neighbourhoods(v, self.reach) for v in (u, cotangent))
+        of_x = self.local.pull_gradient(x, c, sums)
+        return None if of_x is None else self._gathered(of_x)
+
+    def _gathered(self, slopes: Tensor) -> Tensor:
+        """The transpose of `neighbourhoods`: entry j of point i is that of point i + j."""
         shifts = range(-self.reach, self.reach + 1)
-        # Entry j of point i is u_{i+j}: its slope belongs to that point.
-        return torch.stack([p.roll(j, -1) for j, p in zip(shifts, parts, strict=True)]).sum(0)
+        parts = zip(shifts, slopes.unbind(-1), strict=True)
+        return torch.stack([part.roll(j, -1) for j, part in parts]).sum(0)
 
 
 class EnergyField(nn.Module):
@@ -73,6 +82,13 @@ class EnergyField(nn.Module):
     def forward(self, t: Tensor, u: Tensor) -> Tensor:
         """du/dt of u [B, points]; the time does not matter."""
         return STRUCTURES[self.structure](energy_gradient(self.energy, u), self.dx)
+
+    def pull_back(self, t: Tensor, u: Tensor, cotangent: Tensor, sums: Sums) -> Tensor | None:
+        """The vector-Jacobian product by the energy's own `pull_gradient`, where there is one."""
+        own = own_method(self.energy, "pull_gradient", "gradient")
+        if own is None:
+            return None
+        return own(u, TRANSPOSED[self.structure](cotangent, self.dx), sums)
 
 
 class EnergyConv(EnergyField):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from symadj.errors import InputError
 from symadj.models.energy import EnergyMLP, energy_gradient
+from symadj.ode.gradients import Sums, own_method
 
 
 class HamiltonianField(nn.Module):
@@ -27,6 +28,14 @@ class HamiltonianField(nn.Module):
         """du/dt of u [B, dim]; the time does not matter."""
         of_q, of_p = energy_gradient(self.energy, u).chunk(2, dim=-1)
         return torch.cat([of_p, -of_q], dim=-1)
+
+    def pull_back(self, t: Tensor, u: Tensor, cotangent: Tensor, sums: Sums) -> Tensor | None:
+        """The vector-Jacobian product by the energy's own `pull_gradient`, where there is one."""
+        own = own_method(self.energy, "pull_gradient", "gradient")
+        if own is None:
+            return None
+        of_q, of_p = cotangent.chunk(2, dim=-1)
+        return own(u, torch.cat([-of_p, of_q], dim=-1), sums)
 
 
 class HNN(HamiltonianField):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from symadj.ode.gradients import Sums, add_to, own_method
 
 
 class TimeAffine(nn.Module):
@@ -32,6 +35,27 @@ class TimeAffine(nn.Module):
         """W(t) [n_out, n_in] and b(t) [n_out] for a scalar tensor t."""
         raise NotImplementedError
 
+    def pull_affine(self, t: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
+        """Adds to the parameters' sums what cotangents of W(t) and b(t) are for them.
+
+        By autograd; a subclass has formulas of its own.
+
+        Args:
+            t: scalar.
+            of_weight: [n_out, n_in].
+            of_bias: [n_out].
+            sums: the running sums of the parameters' gradients.
+        """
+        wanted = [p for p in self.parameters() if sums(p) is not None]
+        if not wanted:
+            return
+        with torch.enable_grad():
+            maps = self.affine(t)
+        found = torch.autograd.grad(maps, wanted, (of_weight, of_bias), allow_unused=True)
+        for parameter, gradient in zip(wanted, found, strict=True):
+            if gradient is not None:
+                add_to(sums, parameter, gradient)
+
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """y of shape [..., n_out] for x of shape [..., n_in]."""
         weight, bias = self.affine(t)
@@ -49,6 +73,10 @@ class Plain(TimeAffine):
     def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return self.weight, self.bias
 
+    def pull_affine(self, t: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
+        add_to(sums, self.weight, of_weight)
+        add_to(sums, self.bias, of_bias)
+
 
 class Concat(TimeAffine):
     """y = W x + w_t t + b: the time as one more input (FFJORD's "concat")."""
@@ -60,9 +88,17 @@ class Concat(TimeAffine):
     def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return self.weight, self.bias + self.drift * t
 
+    def pull_affine(self, t: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
+        add_to(sums, self.weight, of_weight)
+        add_to(sums, self.bias, of_bias)
+        add_to(sums, self.drift, of_bias * t)
+
 
 class Squash(TimeAffine):
-    """y = (W x + b) * sigmoid(w_g t + b_g): the gate alone (FFJORD's "squash")."""
+    """y = (W x + b) * sigmoid(w_g t + b_g): the gate alone (FFJORD's "squash").
+
+    The gate multiplies the rows of W and b.
+    """
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__(n_in, n_out)
@@ -70,25 +106,43 @@ class Squash(TimeAffine):
         self.gate_bias = _of_time(n_out)
 
     def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        gate = torch.sigmoid(torch.addcmul(self.gate_bias, self.gate_slope, t))
+        gate = self.gate(t)
         return self.weight * gate.unsqueeze(-1), self.bias * gate
 
+    def pull_affine(self, t: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
+        gate = self.gate(t)
+        of_gate = torch.linalg.vecdot(of_weight, self.weight).addcmul_(of_bias, self.bias)
+        # s' = s (1 - s)
+        of_time = torch.ops.aten.sigmoid_backward(of_gate, gate)
+        add_to(sums, self.gate_slope, of_time * t)
+        add_to(sums, self.gate_bias, of_time)
+        total = sums(self.weight)
+        if total is not None:
+            total.addcmul_(of_weight, gate.unsqueeze(-1))
+        add_to(sums, self.bias, of_bias * gate)
 
-class ConcatSquash(TimeAffine):
+    def gate(self, t: Tensor) -> Tensor:
+        """sigmoid(w_g t + b_g), [n_out]."""
+        return torch.sigmoid(torch.addcmul(self.gate_bias, self.gate_slope, t))
+
+
+class ConcatSquash(Squash):
     """y = (W x + b) * sigmoid(w_g t + b_g) + w_b t.
 
-    Grathwohl et al. 2019 (FFJORD, arXiv:1810.01367). The gate multiplies the rows of W and b.
+    Grathwohl et al. 2019 (FFJORD, arXiv:1810.01367).
     """
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__(n_in, n_out)
         self.drift = _of_time(n_out)
-        self.gate_slope = _of_time(n_out)
-        self.gate_bias = _of_time(n_out)
 
     def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        gate = torch.sigmoid(torch.addcmul(self.gate_bias, self.gate_slope, t))
+        gate = self.gate(t)
         return self.weight * gate.unsqueeze(-1), torch.addcmul(self.drift * t, self.bias, gate)
+
+    def pull_affine(self, t: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
+        super().pull_affine(t, of_weight, of_bias, sums)
+        add_to(sums, self.drift, of_bias * t)
 
 
 class Blend(TimeAffine):
@@ -109,6 +163,12 @@ class Blend(TimeAffine):
             torch.lerp(self.bias, self.end_bias, t),
         )
 
+    def pull_affine(self, t: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
+        add_to(sums, self.weight, of_weight * (1 - t))
+        add_to(sums, self.bias, of_bias * (1 - t))
+        add_to(sums, self.end_weight, of_weight * t)
+        add_to(sums, self.end_bias, of_bias * t)
+
 
 class Hyper(TimeAffine):
     """y = W(t) x + b(t), with (W(t), b(t)) = (W, b) + A tanh(u t + v): a small net of the time.
@@ -128,9 +188,32 @@ class Hyper(TimeAffine):
         self.spread = nn.Parameter(spread)
 
     def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = torch.tanh(torch.addcmul(self.hidden_bias, self.hidden_slope, t))
-        moved = self.spread @ hidden
+        moved = self.spread @ self.hidden(t)
         return self.weight + moved[:, :-1], self.bias + moved[:, -1]
+
+    def pull_affine(self, t: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
+        hidden = self.hidden(t)
+        of_moved = torch.cat((of_weight, of_bias.unsqueeze(-1)), 1)
+        of_hidden = of_moved.flatten() @ self.spread.flatten(0, 1)
+        of_time = torch.ops.aten.tanh_backward(of_hidden, hidden)
+        add_to(sums, self.weight, of_weight)
+        add_to(sums, self.bias, of_bias)
+        add_to(sums, self.spread, of_moved.unsqueeze(-1) * hidden)
+        add_to(sums, self.hidden_slope, of_time * t)
+        add_to(sums, self.hidden_bias, of_time)
+
+    def hidden(self, t: Tensor) -> Tensor:
+        """tanh(u t + v), [UNITS]."""
+        return torch.tanh(torch.addcmul(self.hidden_bias, self.hidden_slope, t))
+
+
+def pull_maps(
+    layers: Sequence[TimeAffine], t: Tensor, of_maps: Sequence[Tensor], sums: Sums
+) -> None:
+    """Adds what the cotangents of the layers' W_1, b_1, ..., W_L, b_L are for their parameters."""
+    for i, layer in enumerate(layers):
+        own = own_method(layer, "pull_affine", "affine") or partial(TimeAffine.pull_affine, layer)
+        own(t, of_maps[2 * i], of_maps[2 * i + 1], sums)
 
 
 def _of_time(n_out: int) -> nn.Parameter:

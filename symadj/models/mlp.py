@@ -6,12 +6,20 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from symadj.errors import InputError, suggest
-from symadj.models.layers import ACTIVATIONS, LAYERS, TimeAffine
-from symadj.models.tangent_stack import KERNELS, applies, tangent_stack
+from symadj.models.layers import ACTIVATIONS, LAYERS, TimeAffine, pull_maps
+from symadj.models.tangent_stack import (
+    KERNELS,
+    Pair,
+    applies,
+    pull_tangent_stack,
+    tangent_stack,
+)
+from symadj.ode.gradients import Sums
 
 
 class MLP(nn.Module):
@@ -72,10 +80,37 @@ class MLP(nn.Module):
         Returns:
             [B, dim] and [..., B, dim].
         """
-        maps = [tensor for layer in self._stack() for tensor in layer.affine(t)]
+        maps = self._maps(t)
         if self.kernel is not None and applies(x, dx):
             return tangent_stack(self.kernel, self._written_out, x, dx, *maps)
         return self._written_out(x, dx, *maps)
+
+    def pull_tangent(
+        self, t: Tensor, x: Tensor, dx: Tensor, cotangents: Pair, sums: Sums
+    ) -> Tensor | None:
+        """The vector-Jacobian product of `tangent`, by hand, without its value.
+
+        Args:
+            t: scalar.
+            x: [B, dim].
+            dx: [B, dim], not differentiated.
+            cotangents: of both values, [B, dim] each.
+            sums: the running sums of the parameters' gradients.
+
+        Returns:
+            The cotangent of x; None where `tangent` has no derivative by hand.
+        """
+        if self.kernel is None or not applies(x, dx):
+            return None
+        maps = self._maps(t)
+        of_maps = [torch.zeros_like(m, memory_format=torch.contiguous_format) for m in maps]
+        of_x = pull_tangent_stack(self.kernel, x, dx, maps, cotangents, of_maps)
+        pull_maps(self._stack(), t, of_maps, sums)
+        return of_x
+
+    def _maps(self, t: Tensor) -> list[Tensor]:
+        """W_1, b_1, ..., W_L, b_L at one time."""
+        return [tensor for layer in self._stack() for tensor in layer.affine(t)]
 
     def _written_out(self, x: Tensor, dx: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor]:
         """`tangent` for W_1, b_1, ..., W_L, b_L at one time."""

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from symadj.ode.gradients import Sums, own_method
+
 
 class TangentNetwork(Protocol):
     """A network f(t, x) that carries tangents along its forward pass."""
@@ -41,3 +43,11 @@ class Residual(nn.Module):
         """g(t, x) and (dg/dx) dx; shapes as those of the network's own tangent."""
         f, df = self.network.tangent(t, x, dx)
         return f - x, df - dx
+
+    def pull_tangent(
+        self, t: Tensor, x: Tensor, dx: Tensor, cotangents: tuple[Tensor, Tensor], sums: Sums
+    ) -> Tensor | None:
+        """As `MLP.pull_tangent`; None where the network has none."""
+        own = own_method(self.network, "pull_tangent", "tangent")
+        of_x = None if own is None else own(t, x, dx, cotangents, sums)
+        return None if of_x is None else of_x - cotangents[0]

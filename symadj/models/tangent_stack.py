@@ -2,12 +2,13 @@
 
 Written out for autograd, a layer's tangent keeps three arrays of the batch's size and takes some
 ten kernels to differentiate. By hand it is two arrays, the next layer's inputs, and half as many
-kernels.
+kernels. Values and tangents lie in one tensor [2, B, n], so that a layer is one matrix product
+forward and two backward.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,13 @@ import torch
 from torch import Tensor
 
 Pair = tuple[Tensor, Tensor]
-Maps = Sequence[Tensor]
-"""W_1, b_1, ..., W_L, b_L."""
+Maps = Sequence[Tensor | None]
+"""W_1, b_1, ..., W_L, b_L; None for a map without b."""
+
+# Rows are worked on in blocks whose activations, values and tangents of a layer, fit into a core's
+# cache: an elementwise operation then costs a fraction of what it does in memory, and what a
+# pull-back holds at once is a block's.
+BLOCK_BYTES = 2 << 20
 
 
 @dataclass(frozen=True)
@@ -29,35 +35,38 @@ class Kernel:
             v and dv.
     """
 
-    push: Callable[[Tensor, Tensor], Pair]
-    pull: Callable[[Tensor, Tensor, Tensor, Tensor], Pair]
+    push: Callable[[Tensor, Tensor], object]
+    pull: Callable[[Tensor, Tensor, Tensor, Tensor], object]
 
 
-def _tanh_push(a: Tensor, da: Tensor) -> Pair:
-    y = a.tanh_()
-    return y, _times_tanh_slope_(da, y)
+def _tanh_push(a: Tensor, da: Tensor) -> None:
+    _times_tanh_slope_(da, a.tanh_())
 
 
-def _tanh_pull(y: Tensor, dy: Tensor, v: Tensor, dv: Tensor) -> Pair:
+def _tanh_pull(y: Tensor, dy: Tensor, v: Tensor, dv: Tensor) -> None:
     # s' = 1 - y^2 and s'' da = -2 y s' da = -2 y dy.
     bent = torch.mul(y, dy).mul_(dv)
-    return _times_tanh_slope_(v, y).sub_(bent, alpha=2), _times_tanh_slope_(dv, y)
+    _times_tanh_slope_(v, y).sub_(bent, alpha=2)
+    _times_tanh_slope_(dv, y)
 
 
 def _times_tanh_slope_(x: Tensor, y: Tensor) -> Tensor:
     return torch.ops.aten.tanh_backward.grad_input(x, y, grad_input=x)
 
 
-def _softplus_push(a: Tensor, da: Tensor) -> Pair:
+def _softplus_push(a: Tensor, da: Tensor) -> None:
     torch.ops.aten.softplus_backward.grad_input(da, a, 1.0, _LINEAR, grad_input=da)
-    return torch.ops.aten.softplus.out(a, 1.0, _LINEAR, out=a), da
+    torch.ops.aten.softplus.out(a, 1.0, _LINEAR, out=a)
 
 
-def _softplus_pull(y: Tensor, dy: Tensor, v: Tensor, dv: Tensor) -> Pair:
-    # s' = 1 - q and s'' da = q dy with q = exp(-y); none of it where the function is linear.
-    q = torch.neg(y).exp_().masked_fill_(y > _LINEAR, 0)
-    bent = torch.mul(dy, dv)
-    return v.addcmul_(q, bent.sub_(v)), dv.addcmul_(q, dv, value=-1)
+def _softplus_pull(y: Tensor, dy: Tensor, v: Tensor, dv: Tensor) -> None:
+    # s' = 1 - q and s'' da = q dy with q = exp(-y).
+    q = torch.neg(y).exp_()
+    if y.dtype == torch.float64:
+        # None of it where the function is linear; a narrower type does not see a q of 2e-9.
+        q.masked_fill_(y > _LINEAR, 0)
+    v.addcmul_(q, torch.mul(dy, dv).sub_(v))
+    dv.addcmul_(q, dv, value=-1)
 
 
 # Beyond it torch's softplus is the identity.
@@ -72,10 +81,13 @@ KERNELS = {
 
 def applies(x: Tensor, dx: Tensor) -> bool:
     """Whether `tangent_stack` can be used: one tangent per point, and plain eager execution."""
+    return x.dim() == 2 and x.shape == dx.shape and plain(x)
+
+
+def plain(x: Tensor) -> bool:
+    """Whether operations are carried out as they are written, in place and in x's dtype."""
     return (
-        x.dim() == 2
-        and x.shape == dx.shape
-        and not torch.is_autocast_enabled(x.device.type)
+        not torch.is_autocast_enabled(x.device.type)
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
     )
@@ -96,21 +108,93 @@ def tangent_stack(kernel: Kernel, written_out: Callable[..., Pair], *tensors: Te
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return _TangentStack.apply(kernel, written_out, *tensors)
     x, dx, *maps = tensors
-    return _push(kernel, x, dx, maps, None)
+    parts = [_push(kernel, torch.stack(pair), maps, None) for pair in blocks(maps, x, dx)]
+    y, dy = (parts[0] if len(parts) == 1 else torch.cat(parts, 1)).unbind()
+    return y, dy
 
 
-def _push(kernel: Kernel, x: Tensor, dx: Tensor, maps: Maps, kept: list[Tensor] | None) -> Pair:
-    """The forward pass; `kept` receives the inputs of every layer but the first."""
-    last = len(maps) - 2
+def pull_tangent_stack(
+    kernel: Kernel,
+    x: Tensor,
+    dx: Tensor,
+    maps: Maps,
+    cotangents: Pair,
+    sums: Sequence[Tensor | None],
+) -> Tensor:
+    """The vector-Jacobian product of `tangent_stack`, without its value.
+
+    A block of rows is carried forward and pulled back before the next one begins, so that only its
+    activations are held.
+
+    Args:
+        kernel: of s.
+        x: [B, n].
+        dx: [B, n].
+        maps: W_1, b_1, ..., W_L, b_L.
+        cotangents: of the value and of the tangent, [B, m] each.
+        sums: to which the cotangents of `maps` are added in place.
+
+    Returns:
+        The cotangent of x.
+    """
+    parts = []
+    for x_, dx_, v, dv in blocks(maps, x, dx, *cotangents):
+        inputs = [torch.stack((x_, dx_))]
+        _push(kernel, inputs[0], maps[:-2], inputs)
+        vs = _pull(kernel, inputs, maps, torch.stack((v, dv)), sums)
+        parts.append(torch.mm(vs[0], _there(maps[0])))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def blocks(maps: Maps, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Blocks of rows of all the tensors: one of them all on a GPU or where code is compiled."""
+    first = tensors[0]
+    count = 1
+    if first.device.type == "cpu" and not torch.compiler.is_compiling():
+        widest = max(m.shape[0] for m in maps if m is not None)
+        nbytes = 2 * widest * first.shape[0] * first.element_size()
+        count = max(1, min(first.shape[0], -(-nbytes // BLOCK_BYTES)))
+    return zip(*(tensor.chunk(count) for tensor in tensors), strict=True)
+
+
+def _push(kernel: Kernel, xs: Tensor, maps: Maps, kept: list[Tensor] | None) -> Tensor:
+    """The forward pass of [2, B, n]; where `kept` is given, every layer ends with an activation.
+
+    `kept` receives their outputs, the next layers' inputs.
+    """
+    last = len(maps) - 2 if kept is None else len(maps)
     for i in range(0, len(maps), 2):
-        weight = maps[i].t()
-        a, da = torch.addmm(maps[i + 1], x, weight), torch.mm(dx, weight)
-        if i == last:
-            return a, da
-        x, dx = kernel.push(a, da)
-        if kept is not None:
-            kept += (x, dx)
-    return x, dx
+        rows = torch.mm(xs.flatten(0, 1), _there(maps[i]).t())
+        xs = rows.unflatten(0, (2, xs.shape[1]))
+        bias = maps[i + 1]
+        if bias is not None:
+            xs[0].add_(bias)
+        if i != last:
+            kernel.push(xs[0], xs[1])
+            if kept is not None:
+                kept.append(xs)
+    return xs
+
+
+def _pull(
+    kernel: Kernel,
+    inputs: Sequence[Tensor],
+    maps: Maps,
+    vs: Tensor,
+    sums: Sequence[Tensor | None],
+) -> Tensor:
+    """The cotangent of the first map's output [2, B, n_1]; those of the maps join `sums`."""
+    for i in reversed(range(0, len(maps), 2)):
+        xs, rows = inputs[i // 2], vs.flatten(0, 1)
+        of_weight, of_bias = sums[i], sums[i + 1]
+        if of_weight is not None:
+            of_weight.addmm_(rows.t(), xs.flatten(0, 1))
+        if of_bias is not None:
+            of_bias.add_(vs[0].sum(0))
+        if i > 0:
+            vs = torch.mm(rows, _there(maps[i])).unflatten(0, (2, vs.shape[1]))
+            kernel.pull(xs[0], xs[1], vs[0], vs[1])
+    return vs
 
 
 class _TangentStack(torch.autograd.Function):
@@ -122,42 +206,43 @@ class _TangentStack(torch.autograd.Function):
     ) -> Pair:
         x, dx, *maps = tensors
         kept: list[Tensor] = []
-        y, dy = _push(kernel, x, dx, maps, kept)
+        xs = _push(kernel, torch.stack((x, dx)), maps[:-2], kept)
+        y, dy = _push(kernel, xs, maps[-2:], None).unbind()
         ctx.kernel, ctx.written_out, ctx.inputs = kernel, written_out, len(tensors)
         ctx.save_for_backward(*tensors, *kept)
-        return y, dy
+        # No views of one tensor: autograd would refuse to change one in place.
+        return y.clone(), dy.clone()
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        v, dv = cotangents
         tensors, kept = ctx.saved_tensors[: ctx.inputs], ctx.saved_tensors[ctx.inputs :]
         wanted = ctx.needs_input_grad[2:]
         if torch.is_grad_enabled():
-            return None, None, *_differentiable(ctx.written_out, tensors, wanted, (v, dv))
+            return None, None, *_differentiable(ctx.written_out, tensors, wanted, cotangents)
         x, dx, *maps = tensors
-        inputs = [x, dx, *kept]
-        gradients: list[Tensor | None] = [None] * len(tensors)
-        for i in reversed(range(0, len(maps), 2)):
-            x, dx = inputs[i], inputs[i + 1]
-            if wanted[2 + i]:
-                gradients[2 + i] = torch.mm(v.t(), x).addmm_(dv.t(), dx)
-            if wanted[3 + i]:
-                gradients[3 + i] = v.sum(0)
-            if i > 0:
-                v, dv = torch.mm(v, maps[i]), torch.mm(dv, maps[i])
-                v, dv = ctx.kernel.pull(x, dx, v, dv)
-        if wanted[0]:
-            gradients[0] = torch.mm(v, maps[0])
-        if wanted[1]:
-            gradients[1] = torch.mm(dv, maps[0])
-        return None, None, *gradients
+        sums = [
+            torch.zeros_like(m) if needed else None
+            for m, needed in zip(maps, wanted[2:], strict=True)
+        ]
+        inputs = [torch.stack((x, dx)), *kept]
+        vs = _pull(ctx.kernel, inputs, maps, torch.stack(cotangents), sums)
+        of_x, of_dx = (
+            torch.mm(v, maps[0]) if needed else None
+            for v, needed in zip(vs, wanted[:2], strict=True)
+        )
+        return None, None, of_x, of_dx, *sums
+
+
+def _there(weight: Tensor | None) -> Tensor:
+    assert weight is not None, "a map without W"
+    return weight
 
 
 def _differentiable(
     written_out: Callable[..., Pair],
     tensors: Sequence[Tensor],
     wanted: Sequence[bool],
-    cotangents: Pair,
+    cotangents: Sequence[Tensor],
 ) -> list[Tensor | None]:
     """The gradients with a graph of their own."""
     asked = [tensor for tensor, needed in zip(tensors, wanted, strict=True) if needed]

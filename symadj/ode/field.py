@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from symadj.errors import IncompatibleError, InputError
 from symadj.ode.capture import leaves_behind, sequence_mark
+from symadj.ode.gradients import ParameterGradients, own_method
 from symadj.ode.layout import StateLayout
 from symadj.ode.stats import SolveStats
 
@@ -42,6 +43,7 @@ class Field:
         self.backward_phase = False
         self.params = _trainable(func, params)
         self._autograd_inside = False
+        self._own_pull_back = own_method(func, "pull_back", "forward")
         self._autocast = _autocast_of(layout.device)
 
     def value(self, t: float, y: Tensor) -> Tensor:
@@ -85,6 +87,29 @@ class Field:
         k = self.traced(t, leaf)
         of_y, *of_params = grad_or_none([k], [leaf, *self.params], [cotangent])
         return k.detach(), torch.zeros_like(y) if of_y is None else of_y, of_params
+
+    def pull_back(
+        self, t: float, y: Tensor, cotangent: Tensor, gradients: ParameterGradients
+    ) -> Tensor:
+        """(df/dy)^T w for the cotangent w; (df/dtheta)^T w joins `gradients`.
+
+        A module with a method `pull_back(t, y, w, sums)`, and no other `forward` than the one that
+        it belongs to, does so by itself: it returns (df/dy)^T w in the form of y and adds to
+        `sums(parameter)`; or None where it cannot, and autograd does, by `value_and_vjp`.
+        """
+        if self._own_pull_back is not None and not self._autocast[2]:
+            layout = self.layout
+            with torch.no_grad():
+                of_y = self._own_pull_back(
+                    self._time(t), layout.unflatten(y), layout.unflatten(cotangent), gradients.of
+                )
+            if of_y is not None:
+                self.stats.vjps += 1
+                self.stats.with_graph += 1
+                return layout.flatten(of_y)
+        _, mu, of_params = self.value_and_vjp(t, y, cotangent)
+        gradients.add(of_params)
+        return mu
 
     def probe(self, t: float, y: Tensor, *, again: Sequence[float] = ()) -> Tensor:
         """f(t, y), and the discovery of every tensor that the field's gradient must reach.
@@ -140,10 +165,12 @@ class Field:
         finally:
             self.backward_phase = False
 
+    def _time(self, t: float) -> Tensor:
+        return torch.full((), t, dtype=self.layout.dtype, device=self.layout.device)
+
     def _call(self, t: float, y: Tensor) -> Tensor:
         layout = self.layout
-        time = torch.full((), t, dtype=layout.dtype, device=layout.device)
-        k = self.func(time, layout.unflatten(y))
+        k = self.func(self._time(t), layout.unflatten(y))
         if layout.bare:
             return self._checked(k, layout.shapes[0])
         if not isinstance(k, (tuple, list)) or len(k) != len(layout.shapes):

@@ -25,7 +25,15 @@ def by_label(use: Use, memory: int = 0, **size: int) -> dict[str, int]:
     return {f"{f.method} {f.store}".strip(): f.peak for f in forecasts(solve, memory)}
 
 
-USE = Use(state=1000, params=500, graph=20_000, saved_state=True, saved_value=False, product=30_000)
+USE = Use(
+    state=1000,
+    params=500,
+    graph=20_000,
+    saved_state=True,
+    saved_value=False,
+    product=30_000,
+    stage=30_000,
+)
 
 
 def test_what_grows_with_the_steps_in_the_forecast() -> None:
