@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from symadj.ode.gradients import Sums, add_to, own_method
+
+
+Linearised = tuple[Tensor, Tensor, Callable[[Tensor, Tensor, Sums], None]]
+"""W(t), b(t) and (cotangent of W, cotangent of b, sums) -> None."""
 
 
 class TimeAffine(nn.Module):
@@ -35,26 +39,24 @@ class TimeAffine(nn.Module):
         """W(t) [n_out, n_in] and b(t) [n_out] for a scalar tensor t."""
         raise NotImplementedError
 
-    def pull_affine(self, t: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
-        """Adds to the parameters' sums what cotangents of W(t) and b(t) are for them.
+    def linearised(self, t: Tensor) -> Linearised:
+        """W(t), b(t), and what adds the parameters' gradients for cotangents of both to their sums.
 
-        By autograd; a subclass has formulas of its own.
-
-        Args:
-            t: scalar.
-            of_weight: [n_out, n_in].
-            of_bias: [n_out].
-            sums: the running sums of the parameters' gradients.
+        By autograd; a subclass that has formulas of its own states them beside its `affine`.
         """
-        wanted = [p for p in self.parameters() if sums(p) is not None]
-        if not wanted:
-            return
         with torch.enable_grad():
             maps = self.affine(t)
-        found = torch.autograd.grad(maps, wanted, (of_weight, of_bias), allow_unused=True)
-        for parameter, gradient in zip(wanted, found, strict=True):
-            if gradient is not None:
-                add_to(sums, parameter, gradient)
+
+        def pull(of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
+            wanted = [p for p in self.parameters() if sums(p) is not None]
+            if not wanted:
+                return
+            found = torch.autograd.grad(maps, wanted, (of_weight, of_bias), allow_unused=True)
+            for parameter, gradient in zip(wanted, found, strict=True):
+                if gradient is not None:
+                    add_to(sums, parameter, gradient)
+
+        return maps[0].detach(), maps[1].detach(), pull
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """y of shape [..., n_out] for x of shape [..., n_in]."""
@@ -73,9 +75,8 @@ class Plain(TimeAffine):
     def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return self.weight, self.bias
 
-    def pull_affine(self, t: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
-        add_to(sums, self.weight, of_weight)
-        add_to(sums, self.bias, of_bias)
+    def linearised(self, t: Tensor) -> Linearised:
+        return *self.affine(t), partial(_pull_into, self.weight, self.bias)
 
 
 class Concat(TimeAffine):
@@ -88,10 +89,12 @@ class Concat(TimeAffine):
     def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return self.weight, self.bias + self.drift * t
 
-    def pull_affine(self, t: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
-        add_to(sums, self.weight, of_weight)
-        add_to(sums, self.bias, of_bias)
-        add_to(sums, self.drift, of_bias * t)
+    def linearised(self, t: Tensor) -> Linearised:
+        def pull(of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
+            _pull_into(self.weight, self.bias, of_weight, of_bias, sums)
+            add_to(sums, self.drift, of_bias, t)
+
+        return *self.affine(t), pull
 
 
 class Squash(TimeAffine):
@@ -106,24 +109,35 @@ class Squash(TimeAffine):
         self.gate_bias = _of_time(n_out)
 
     def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        gate = self.gate(t)
-        return self.weight * gate.unsqueeze(-1), self.bias * gate
+        return self.gated(t, self.gate(t))
 
-    def pull_affine(self, t: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
+    def linearised(self, t: Tensor) -> Linearised:
         gate = self.gate(t)
-        of_gate = torch.linalg.vecdot(of_weight, self.weight).addcmul_(of_bias, self.bias)
-        # s' = s (1 - s)
-        of_time = torch.ops.aten.sigmoid_backward(of_gate, gate)
-        add_to(sums, self.gate_slope, of_time * t)
-        add_to(sums, self.gate_bias, of_time)
-        total = sums(self.weight)
-        if total is not None:
-            total.addcmul_(of_weight, gate.unsqueeze(-1))
-        add_to(sums, self.bias, of_bias * gate)
+
+        def pull(of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
+            self.pull_gated(t, gate, of_weight, of_bias, sums)
+
+        return *self.gated(t, gate), pull
 
     def gate(self, t: Tensor) -> Tensor:
         """sigmoid(w_g t + b_g), [n_out]."""
         return torch.sigmoid(torch.addcmul(self.gate_bias, self.gate_slope, t))
+
+    def gated(self, t: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
+        """W(t) and b(t) for the gate at t."""
+        return self.weight * gate.unsqueeze(-1), self.bias * gate
+
+    def pull_gated(
+        self, t: Tensor, gate: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums
+    ) -> None:
+        """The gradients of `gated`, through the gate too."""
+        of_gate = torch.linalg.vecdot(of_weight, self.weight).addcmul_(of_bias, self.bias)
+        # s' = s (1 - s)
+        of_time = torch.ops.aten.sigmoid_backward(of_gate, gate)
+        add_to(sums, self.gate_slope, of_time, t)
+        add_to(sums, self.gate_bias, of_time)
+        add_to(sums, self.weight, of_weight, gate.unsqueeze(-1))
+        add_to(sums, self.bias, of_bias, gate)
 
 
 class ConcatSquash(Squash):
@@ -136,13 +150,15 @@ class ConcatSquash(Squash):
         super().__init__(n_in, n_out)
         self.drift = _of_time(n_out)
 
-    def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        gate = self.gate(t)
-        return self.weight * gate.unsqueeze(-1), torch.addcmul(self.drift * t, self.bias, gate)
+    def gated(self, t: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
+        bias = torch.addcmul(self.drift * t, self.bias, gate)
+        return self.weight * gate.unsqueeze(-1), bias
 
-    def pull_affine(self, t: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
-        super().pull_affine(t, of_weight, of_bias, sums)
-        add_to(sums, self.drift, of_bias * t)
+    def pull_gated(
+        self, t: Tensor, gate: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums
+    ) -> None:
+        super().pull_gated(t, gate, of_weight, of_bias, sums)
+        add_to(sums, self.drift, of_bias, t)
 
 
 class Blend(TimeAffine):
@@ -163,11 +179,14 @@ class Blend(TimeAffine):
             torch.lerp(self.bias, self.end_bias, t),
         )
 
-    def pull_affine(self, t: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
-        add_to(sums, self.weight, of_weight * (1 - t))
-        add_to(sums, self.bias, of_bias * (1 - t))
-        add_to(sums, self.end_weight, of_weight * t)
-        add_to(sums, self.end_bias, of_bias * t)
+    def linearised(self, t: Tensor) -> Linearised:
+        def pull(of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
+            add_to(sums, self.weight, of_weight, 1 - t)
+            add_to(sums, self.bias, of_bias, 1 - t)
+            add_to(sums, self.end_weight, of_weight, t)
+            add_to(sums, self.end_bias, of_bias, t)
+
+        return *self.affine(t), pull
 
 
 class Hyper(TimeAffine):
@@ -188,32 +207,43 @@ class Hyper(TimeAffine):
         self.spread = nn.Parameter(spread)
 
     def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        moved = self.spread @ self.hidden(t)
-        return self.weight + moved[:, :-1], self.bias + moved[:, -1]
+        return self.moved(self.hidden(t))
 
-    def pull_affine(self, t: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
+    def linearised(self, t: Tensor) -> Linearised:
         hidden = self.hidden(t)
-        of_moved = torch.cat((of_weight, of_bias.unsqueeze(-1)), 1)
-        of_hidden = of_moved.flatten() @ self.spread.flatten(0, 1)
-        of_time = torch.ops.aten.tanh_backward(of_hidden, hidden)
-        add_to(sums, self.weight, of_weight)
-        add_to(sums, self.bias, of_bias)
-        add_to(sums, self.spread, of_moved.unsqueeze(-1) * hidden)
-        add_to(sums, self.hidden_slope, of_time * t)
-        add_to(sums, self.hidden_bias, of_time)
+
+        def pull(of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
+            of_moved = torch.cat((of_weight, of_bias.unsqueeze(-1)), 1)
+            of_hidden = of_moved.flatten() @ self.spread.flatten(0, 1)
+            of_time = torch.ops.aten.tanh_backward(of_hidden, hidden)
+            _pull_into(self.weight, self.bias, of_weight, of_bias, sums)
+            add_to(sums, self.spread, of_moved.unsqueeze(-1), hidden)
+            add_to(sums, self.hidden_slope, of_time, t)
+            add_to(sums, self.hidden_bias, of_time)
+
+        return *self.moved(hidden), pull
+
+    def moved(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """W(t) and b(t) for the hidden units at t."""
+        moved = self.spread @ hidden
+        return self.weight + moved[:, :-1], self.bias + moved[:, -1]
 
     def hidden(self, t: Tensor) -> Tensor:
         """tanh(u t + v), [UNITS]."""
         return torch.tanh(torch.addcmul(self.hidden_bias, self.hidden_slope, t))
 
 
-def pull_maps(
-    layers: Sequence[TimeAffine], t: Tensor, of_maps: Sequence[Tensor], sums: Sums
+def linearised(layer: TimeAffine, t: Tensor) -> Linearised:
+    """The layer's own `linearised`, or autograd's where a subclass has another `affine`."""
+    own = own_method(layer, "linearised", "affine")
+    return TimeAffine.linearised(layer, t) if own is None else own(t)
+
+
+def _pull_into(
+    weight: Tensor, bias: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums
 ) -> None:
-    """Adds what the cotangents of the layers' W_1, b_1, ..., W_L, b_L are for their parameters."""
-    for i, layer in enumerate(layers):
-        own = own_method(layer, "pull_affine", "affine") or partial(TimeAffine.pull_affine, layer)
-        own(t, of_maps[2 * i], of_maps[2 * i + 1], sums)
+    add_to(sums, weight, of_weight)
+    add_to(sums, bias, of_bias)
 
 
 def _of_time(n_out: int) -> nn.Parameter:

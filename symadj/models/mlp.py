@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from symadj.errors import InputError, suggest
-from symadj.models.layers import ACTIVATIONS, LAYERS, TimeAffine, pull_maps
+from symadj.models.layers import ACTIVATIONS, LAYERS, TimeAffine, linearised
 from symadj.models.tangent_stack import (
     KERNELS,
     Pair,
@@ -102,10 +102,12 @@ class MLP(nn.Module):
         """
         if self.kernel is None or not applies(x, dx):
             return None
-        maps = self._maps(t)
+        layers = [linearised(layer, t) for layer in self._stack()]
+        maps = [tensor for weight, bias, _ in layers for tensor in (weight, bias)]
         of_maps = [torch.zeros_like(m, memory_format=torch.contiguous_format) for m in maps]
         of_x = pull_tangent_stack(self.kernel, x, dx, maps, cotangents, of_maps)
-        pull_maps(self._stack(), t, of_maps, sums)
+        for i, (_, _, pull) in enumerate(layers):
+            pull(of_maps[2 * i], of_maps[2 * i + 1], sums)
         return of_x
 
     def _maps(self, t: Tensor) -> list[Tensor]:

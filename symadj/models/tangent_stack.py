@@ -2,8 +2,7 @@
 
 Written out for autograd, a layer's tangent keeps three arrays of the batch's size and takes some
 ten kernels to differentiate. By hand it is two arrays, the next layer's inputs, and half as many
-kernels. Values and tangents lie in one tensor [2, B, n], so that a layer is one matrix product
-forward and two backward.
+kernels.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ Pair = tuple[Tensor, Tensor]
 Maps = Sequence[Tensor | None]
 """W_1, b_1, ..., W_L, b_L; None for a map without b."""
 
-# Rows are worked on in blocks whose activations, values and tangents of a layer, fit into a core's
-# cache: an elementwise operation then costs a fraction of what it does in memory, and what a
-# pull-back holds at once is a block's.
-BLOCK_BYTES = 2 << 20
+# Rows are worked on in blocks whose activations, values and tangents of a layer, fit into the cache
+# of the core at work, this much for each thread: an elementwise operation then costs a fraction of
+# what it does in memory, and what a pull-back holds at once is a block's.
+BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,8 @@ def tangent_stack(kernel: Kernel, written_out: Callable[..., Pair], *tensors: Te
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return _TangentStack.apply(kernel, written_out, *tensors)
     x, dx, *maps = tensors
-    parts = [_push(kernel, torch.stack(pair), maps, None) for pair in blocks(maps, x, dx)]
-    y, dy = (parts[0] if len(parts) == 1 else torch.cat(parts, 1)).unbind()
-    return y, dy
+    parts = [_push(kernel, *pair, maps, None) for pair in blocks(maps, x, dx)]
+    return _joined([y for y, _ in parts]), _joined([dy for _, dy in parts])
 
 
 def pull_tangent_stack(
@@ -139,11 +137,11 @@ def pull_tangent_stack(
     """
     parts = []
     for x_, dx_, v, dv in blocks(maps, x, dx, *cotangents):
-        inputs = [torch.stack((x_, dx_))]
-        _push(kernel, inputs[0], maps[:-2], inputs)
-        vs = _pull(kernel, inputs, maps, torch.stack((v, dv)), sums)
-        parts.append(torch.mm(vs[0], _there(maps[0])))
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+        inputs = [x_, dx_]
+        _push(kernel, x_, dx_, maps[:-2], inputs)
+        v, _ = _pull(kernel, inputs, maps, v, dv, sums)
+        parts.append(torch.mm(v, _there(maps[0])))
+    return _joined(parts)
 
 
 def blocks(maps: Maps, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -153,48 +151,50 @@ def blocks(maps: Maps, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     if first.device.type == "cpu" and not torch.compiler.is_compiling():
         widest = max(m.shape[0] for m in maps if m is not None)
         nbytes = 2 * widest * first.shape[0] * first.element_size()
-        count = max(1, min(first.shape[0], -(-nbytes // BLOCK_BYTES)))
+        room = BLOCK_BYTES * torch.get_num_threads()
+        count = max(1, min(first.shape[0], -(-nbytes // room)))
     return zip(*(tensor.chunk(count) for tensor in tensors), strict=True)
 
 
-def _push(kernel: Kernel, xs: Tensor, maps: Maps, kept: list[Tensor] | None) -> Tensor:
-    """The forward pass of [2, B, n]; where `kept` is given, every layer ends with an activation.
+def _push(kernel: Kernel, x: Tensor, dx: Tensor, maps: Maps, kept: list[Tensor] | None) -> Pair:
+    """The forward pass; where `kept` is given, every layer ends with an activation.
 
-    `kept` receives their outputs, the next layers' inputs.
+    `kept` receives their outputs, the next layers' inputs. Values and tangents have a product each:
+    every thread then works on the rows that it has in its cache.
     """
     last = len(maps) - 2 if kept is None else len(maps)
     for i in range(0, len(maps), 2):
-        rows = torch.mm(xs.flatten(0, 1), _there(maps[i]).t())
-        xs = rows.unflatten(0, (2, xs.shape[1]))
-        bias = maps[i + 1]
-        if bias is not None:
-            xs[0].add_(bias)
+        weight, bias = _there(maps[i]).t(), maps[i + 1]
+        x = torch.mm(x, weight) if bias is None else torch.addmm(bias, x, weight)
+        dx = torch.mm(dx, weight)
         if i != last:
-            kernel.push(xs[0], xs[1])
+            kernel.push(x, dx)
             if kept is not None:
-                kept.append(xs)
-    return xs
+                kept += (x, dx)
+    return x, dx
 
 
 def _pull(
     kernel: Kernel,
     inputs: Sequence[Tensor],
     maps: Maps,
-    vs: Tensor,
+    v: Tensor,
+    dv: Tensor,
     sums: Sequence[Tensor | None],
-) -> Tensor:
-    """The cotangent of the first map's output [2, B, n_1]; those of the maps join `sums`."""
+) -> Pair:
+    """The cotangents of the first map's output and tangent; those of the maps join `sums`."""
     for i in reversed(range(0, len(maps), 2)):
-        xs, rows = inputs[i // 2], vs.flatten(0, 1)
+        x, dx = inputs[i], inputs[i + 1]
         of_weight, of_bias = sums[i], sums[i + 1]
         if of_weight is not None:
-            of_weight.addmm_(rows.t(), xs.flatten(0, 1))
+            of_weight.addmm_(v.t(), x).addmm_(dv.t(), dx)
         if of_bias is not None:
-            of_bias.add_(vs[0].sum(0))
+            of_bias.add_(v.sum(0))
         if i > 0:
-            vs = torch.mm(rows, _there(maps[i])).unflatten(0, (2, vs.shape[1]))
-            kernel.pull(xs[0], xs[1], vs[0], vs[1])
-    return vs
+            weight = _there(maps[i])
+            v, dv = torch.mm(v, weight), torch.mm(dv, weight)
+            kernel.pull(x, dx, v, dv)
+    return v, dv
 
 
 class _TangentStack(torch.autograd.Function):
@@ -206,12 +206,10 @@ class _TangentStack(torch.autograd.Function):
     ) -> Pair:
         x, dx, *maps = tensors
         kept: list[Tensor] = []
-        xs = _push(kernel, torch.stack((x, dx)), maps[:-2], kept)
-        y, dy = _push(kernel, xs, maps[-2:], None).unbind()
+        y, dy = _push(kernel, x, dx, maps[:-2], kept)
         ctx.kernel, ctx.written_out, ctx.inputs = kernel, written_out, len(tensors)
         ctx.save_for_backward(*tensors, *kept)
-        # No views of one tensor: autograd would refuse to change one in place.
-        return y.clone(), dy.clone()
+        return _push(kernel, y, dy, maps[-2:], None)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
@@ -224,13 +222,14 @@ class _TangentStack(torch.autograd.Function):
             torch.zeros_like(m) if needed else None
             for m, needed in zip(maps, wanted[2:], strict=True)
         ]
-        inputs = [torch.stack((x, dx)), *kept]
-        vs = _pull(ctx.kernel, inputs, maps, torch.stack(cotangents), sums)
-        of_x, of_dx = (
-            torch.mm(v, maps[0]) if needed else None
-            for v, needed in zip(vs, wanted[:2], strict=True)
-        )
+        v, dv = _pull(ctx.kernel, [x, dx, *kept], maps, *cotangents, sums)
+        of_x = torch.mm(v, maps[0]) if wanted[0] else None
+        of_dx = torch.mm(dv, maps[0]) if wanted[1] else None
         return None, None, of_x, of_dx, *sums
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _there(weight: Tensor | None) -> Tensor:

@@ -59,11 +59,15 @@ class ParameterGradients:
         return total
 
 
-def add_to(sums: Sums, parameter: Tensor, gradient: Tensor) -> None:
-    """Adds a gradient to a parameter's running sum, where there is one."""
+def add_to(sums: Sums, parameter: Tensor, gradient: Tensor, factor: Tensor | None = None) -> None:
+    """Adds a gradient, times a factor that broadcasts, to a running sum, where there is one."""
     total = sums(parameter)
-    if total is not None:
+    if total is None:
+        return
+    if factor is None:
         total.add_(gradient)
+    else:
+        total.addcmul_(gradient, factor)
 
 
 def own_method(module: Any, name: str, of: str) -> Callable[..., Any] | None:
