@@ -53,6 +53,7 @@ class Auto(GradientMethod):
     """
 
     name = "auto"
+    compilable = True
 
     def __init__(self, memory: int | str) -> None:
         try:
@@ -110,6 +111,8 @@ class Auto(GradientMethod):
         stages = len(problem.settings.solver.solution_stages)
         solve = Solve(known.use, stages, steps, len(problem.times), self._most_open)
         rows = [row for row in forecasts(solve, self.memory) if row.slots is None or _can_revolve()]
+        if problem.settings.compile:
+            rows = [row for row in rows if row.method == Symplectic.name]
         taken = next((row for row in rows if row.peak <= self.memory), None)
         if taken is None:
             least = min(row.peak for row in rows)

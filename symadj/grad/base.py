@@ -33,11 +33,13 @@ class GradientMethod(ABC):
         name: as in `gradient=` and in configs/grad.
         exact: whether the gradient is that of the discrete solution.
         differentiable_twice: whether a gradient of the gradient can be taken.
+        compilable: whether its solves can run compiled.
     """
 
     name: ClassVar[str]
     exact: ClassVar[bool] = True
     differentiable_twice: ClassVar[bool] = False
+    compilable: ClassVar[bool] = False
 
     @abstractmethod
     def solve(self, problem: Problem, y0: Tensor) -> tuple[Tensor, list[Step]]:

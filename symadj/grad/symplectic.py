@@ -50,6 +50,7 @@ class Symplectic(StepwiseReplay):
     """
 
     name = "symplectic"
+    compilable = True
     stores = ("steps", "stages", "revolve")
 
     def pull_step(

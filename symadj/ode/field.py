@@ -48,10 +48,7 @@ class Field:
 
     def value(self, t: float, y: Tensor) -> Tensor:
         """f(t, y) without a graph."""
-        if self.backward_phase:
-            self.stats.recomputed += 1
-        else:
-            self.stats.forward += 1
+        self.count(1)
         if not self._autograd_inside:
             try:
                 with torch.no_grad():
@@ -64,6 +61,13 @@ class Field:
                 return k.detach() if k.requires_grad else k
         with torch.enable_grad():
             return self._call(t, y.detach()).detach()
+
+    def count(self, evaluations: int) -> None:
+        """So many evaluations without graph were made."""
+        if self.backward_phase:
+            self.stats.recomputed += evaluations
+        else:
+            self.stats.forward += evaluations
 
     def traced(self, t: float, y: Tensor) -> Tensor:
         """f(t, y) with its graph, for a later vector-Jacobian product."""

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from symadj.errors import InputError
+from symadj.errors import IncompatibleError, InputError
 from symadj.grad import Adjoint, GradientMethod, gradient_named
+from symadj.ode.compiled import CompiledField
 from symadj.ode.engine import Step
 from symadj.ode.field import Field
 from symadj.ode.layout import State, StateLayout
@@ -97,6 +98,8 @@ def odeint(
 
     Raises:
         InputError: an argument that cannot be used; the message says what is allowed.
+        IncompatibleError: a solver without error estimate and no fixed steps, or options={"compile":
+            True} with a gradient method that does not compile.
         SolveError: the end was not reached (`NonFiniteError`, `StepSizeUnderflow`,
             `MaxStepsExceeded`); the message has t, h, steps, rejects, largest |y| and the phase.
     """
@@ -199,7 +202,13 @@ def solve_with(
     layout = StateLayout.of(y0)
     times = _times(t, layout)
     _warn_of_resolution(settings, layout)
-    field = Field(func, layout, params or ())
+    if settings.compile and not method.compilable:
+        raise IncompatibleError(
+            f"compile=true with gradient method {method.name}, whose graphs torch.autograd makes. "
+            "Take symplectic, or leave compile out."
+        )
+    compiled = settings.compile and torch.is_grad_enabled()
+    field = (CompiledField if compiled else Field)(func, layout, params or ())
     problem = Problem(field, times, settings)
     start = layout.flatten(y0)
     shift = _TimeShift.of(t, start.dtype, twice=method.differentiable_twice)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from symadj.errors import NonFiniteError
+from symadj.ode.compiled import CompiledField, CompiledSteps
 from symadj.ode.control import (
     AdaptiveSteps,
     FixedSteps,
@@ -65,11 +66,14 @@ class Problem:
     ) -> Tensor:
         """The forward solve; arguments and errors as `engine.integrate`'s."""
         controller = controller or self.controller()
+        solver = self.settings.solver
+        if isinstance(self.field, CompiledField):
+            solver = CompiledSteps(solver, self.field, adaptive=controller.adaptive)
         progress = Progress(self.field.stats, "forward", self.times[0], y0)
         try:
             return integrate(
                 evaluate,
-                self.settings.solver,
+                solver,
                 y0,
                 self.times,
                 controller,

@@ -48,6 +48,8 @@ class SolverSettings:
         min_factor: smallest ratio of one step size to the one before.
         max_factor: largest such ratio.
         pi_beta: weight of the previous error in the PI controller; 0 makes it an I controller.
+        compile: whether solves that are differentiated run compiled, as `symadj.ode.compiled` says;
+            for gradient="symplectic" and a field that is a module.
         norm: the user's own norm of an error, called with the structure of y0, returning a scalar
             tensor; None: the root mean square, for a tuple the largest of the parts' ones.
 
@@ -70,6 +72,7 @@ class SolverSettings:
     min_factor: float = 0.2
     max_factor: float = 10.0
     pi_beta: float = 0.0
+    compile: bool = False
     norm: Callable[[Any], Tensor] | None = None
 
     def __post_init__(self) -> None:
@@ -91,6 +94,8 @@ class SolverSettings:
         _require("min_factor", self.min_factor, above=0.0, at_most=1.0)
         _require("max_factor", self.max_factor, at_least=1.0)
         _require("pi_beta", self.pi_beta, at_least=0.0, at_most=0.2)
+        if not isinstance(self.compile, bool):
+            raise InputError(f"compile={self.compile!r}; it must be true or false.")
         self._check_stepping()
 
     def _check_stepping(self) -> None:
