@@ -18,6 +18,7 @@ from harness.finished import Found, find
 from harness.results import FILE, Drawn, Results, draw, save
 from symadj.bench.run import bench
 from symadj.errors import InputError
+from symadj.run.allocator import keep_freed_memory
 from symadj.run.files import RECORD
 from symadj.run.interrupt import Interrupted
 from symadj.run.jobs import train_job
@@ -56,6 +57,7 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
     2: bad input; 130: Ctrl-C.
     """
     arguments = _parser(experiment).parse_args(argv)
+    keep_freed_memory()
     try:
         return _Command(experiment, arguments).execute()
     except Interrupted as stop:

@@ -19,6 +19,7 @@ from symadj.bench.gradients import relative_error
 from symadj.bench.problem import BenchProblem
 from symadj.bench.reference import Reference
 from symadj.bench.row import Row, describe
+from symadj.ode.compiled import compile_seconds
 from symadj.run.record import RunRecord
 
 
@@ -139,11 +140,14 @@ def _prepare(plan: Plan) -> Callable[[Row], None]:
         for package in packages(row.case.peer):
             record.environment[package] = version(package)
         row.candidate = candidate = make_candidate(problem, row.case.peer)
+        before = compile_seconds()
         if problem.settings.measure.memory_budget is not None:
             # Before anything runs unmetered: what is over the budget may be over the machine's.
             _meter(row)
         for _ in range(plan.warmup):
             candidate.evaluate()
+        if (compiling := compile_seconds() - before) > 0:
+            record.seconds["compile"] = compiling
         counts = candidate.counts()
         record.evaluations, record.steps = counts.evaluations, counts.steps
         record.metrics["loss"] = candidate.loss
@@ -155,7 +159,9 @@ def _meter(row: Row) -> None:
     """The peak memory of one evaluation, which is no timed one."""
     assert row.problem is not None
     assert row.candidate is not None
-    meter = row.problem.settings.measure.meter(row.problem.parts.device)
+    settings = row.problem.settings
+    compiled = settings.compile and row.case.peer is None
+    meter = settings.measure.meter(row.problem.parts.device, compiled=compiled)
     if meter is not None and row.record.memory is None:
         row.record.memory = row.candidate.memory(meter)
 

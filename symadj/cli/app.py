@@ -20,6 +20,7 @@ from symadj.cli import overrides as given
 from symadj.cli.explain import COMPOSITION_ERRORS, explain
 from symadj.cli.help import help_text
 from symadj.errors import InputError, SymadjError
+from symadj.run.allocator import keep_freed_memory
 from symadj.run.configs import compose, resolved
 from symadj.run.interrupt import Interrupted
 from symadj.run.log import say
@@ -55,6 +56,7 @@ class App:
         arguments = self._parser().parse_intermixed_args(argv)
         if arguments.cfg and "job" in arguments.overrides:  # Hydra's users type `--cfg job`
             arguments.overrides.remove("job")
+        keep_freed_memory()
         try:
             return self._dispatch(arguments)
         except Interrupted as stop:

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from symadj.ode.gradients import Sums, add_to, own_method
 
-
 Linearised = tuple[Tensor, Tensor, Callable[[Tensor, Tensor, Sums], None]]
 """W(t), b(t) and (cotangent of W, cotangent of b, sums) -> None."""
 

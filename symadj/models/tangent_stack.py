@@ -107,7 +107,7 @@ def tangent_stack(kernel: Kernel, written_out: Callable[..., Pair], *tensors: Te
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return _TangentStack.apply(kernel, written_out, *tensors)
     x, dx, *maps = tensors
-    parts = [_push(kernel, *pair, maps, None) for pair in blocks(maps, x, dx)]
+    parts = [_push(kernel, x_, dx_, maps, None) for x_, dx_ in blocks(maps, x, dx)]
     return _joined([y for y, _ in parts]), _joined([dy for _, dy in parts])
 
 
@@ -222,7 +222,8 @@ class _TangentStack(torch.autograd.Function):
             torch.zeros_like(m) if needed else None
             for m, needed in zip(maps, wanted[2:], strict=True)
         ]
-        v, dv = _pull(ctx.kernel, [x, dx, *kept], maps, *cotangents, sums)
+        v, dv = cotangents
+        v, dv = _pull(ctx.kernel, [x, dx, *kept], maps, v, dv, sums)
         of_x = torch.mm(v, maps[0]) if wanted[0] else None
         of_dx = torch.mm(dv, maps[0]) if wanted[1] else None
         return None, None, of_x, of_dx, *sums

@@ -13,7 +13,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ class CompiledField(Field):
     ) -> None:
         super().__init__(func, layout, params)
         self.functions = _functions(func, layout, self.params)
-        self._own: tuple[tuple[str, ...], list[Tensor], list[Tensor]] | None = None
+        self._own: tuple[tuple[str, ...], list[Tensor]] | None = None
         self._sums: tuple[ParameterGradients, list[Tensor | None]] | None = None
         if not isinstance(func, nn.Module):
             self.functions.give_up("it is no torch.nn.Module")
@@ -64,13 +64,12 @@ class CompiledField(Field):
         self, t: float, y: Tensor, cotangent: Tensor, gradients: ParameterGradients
     ) -> Tensor:
         """As `Field.pull_back`."""
-        names, params, plain = self._own_params()
-        if len(params) < len(self.params):
-            self.functions.give_up("it uses tensors that are no parameters of it")
+        own = self._own_params()
+        if own is None:
+            return super().pull_back(t, y, cotangent, gradients)
         if self._sums is None or self._sums[0] is not gradients:
-            self._sums = gradients, [gradients.of(p) for p in params]
-        arguments = (y.detach(), cotangent, names, plain, self._sums[1])
-        mu = self._run("pull", self._time(t), *arguments)
+            self._sums = gradients, [gradients.of(p) for p in self.params]
+        mu = self._run("pull", self._time(t), y.detach(), cotangent, *own, self._sums[1])
         if mu is None:
             return super().pull_back(t, y, cotangent, gradients)
         self.stats.vjps += 1
@@ -92,13 +91,15 @@ class CompiledField(Field):
         with torch.no_grad():
             return self.functions.run(name, self.func, self.layout, *arguments)
 
-    def _own_params(self) -> tuple[tuple[str, ...], list[Tensor], list[Tensor]]:
-        """The module's trainable parameters that `params` has: names, tensors, detached ones."""
-        if self._own is None:
-            wanted = {id(p) for p in self.params}
-            named = {n: p for n, p in self.func.named_parameters() if id(p) in wanted}
-            params = list(named.values())
-            self._own = tuple(named), params, [p.detach() for p in params]
+    def _own_params(self) -> tuple[tuple[str, ...], list[Tensor]] | None:
+        """The names of `params` in the module, and the tensors; None where one is not in it."""
+        if self._own is None and isinstance(self.func, nn.Module):
+            names = {id(p): name for name, p in self.func.named_parameters()}
+            if any(id(p) not in names for p in self.params):
+                self.functions.give_up("it uses tensors that are no parameters of it")
+            else:
+                plain = [p.detach() for p in self.params]
+                self._own = tuple(names[id(p)] for p in self.params), plain
         return self._own
 
 
@@ -172,11 +173,11 @@ def _step(
     """y1 and the wanted k_i at the times t_i."""
     rows, b = plan
     ks: dict[int, Tensor] = {0: k0}
-    y1 = None
+    y1: Tensor | None = None
     for n, (i, terms) in enumerate(rows):
+        state = _combined(y0, h, b if terms is None else terms, ks)
         if terms is None:
-            y1 = _combined(y0, h, b, ks)
-        state = y1 if terms is None else _combined(y0, h, terms, ks)
+            y1 = state
         ks[i] = _value(func, layout, t[n], state)
     y1 = _combined(y0, h, b, ks) if y1 is None else y1
     return [y1, *(ks[i] for i, _ in rows)]
@@ -202,9 +203,10 @@ def _pull(
 
     def f(y: Tensor, params: Sequence[Tensor]) -> Tensor:
         given = dict(zip(names, params, strict=True))
-        return layout.flatten(functional_call(func, given, (t, layout.unflatten(y))))
+        k = functional_call(cast(nn.Module, func), given, (t, layout.unflatten(y)))
+        return layout.flatten(k)
 
-    _, back = vjp(f, y, params)
+    back = vjp(f, y, params)[1]
     of_y, of_params = back(cotangent)
     for total, gradient in zip(sums, of_params, strict=True):
         total.add_(gradient)
@@ -225,10 +227,10 @@ class _Functions:
         self.given_up = False
         self.ready: set[str] = set()
         self._settled = device.type == "cuda"
-        mode = {"mode": "reduce-overhead"} if device.type == "cuda" else {}
+        mode = "reduce-overhead" if device.type == "cuda" else "default"
         # Each has a code object of its own: torch bounds the number of variants of one.
-        self._compiled = {
-            name: torch.compile(_copy_of(function), fullgraph=True, dynamic=False, **mode)
+        self._compiled: dict[str, Callable[..., Any]] = {
+            name: torch.compile(_copy_of(function), fullgraph=True, dynamic=False, mode=mode)
             for name, function in (("value", _value), ("step", _step), ("pull", _pull))
         }
 
@@ -272,7 +274,9 @@ class _Functions:
 _KNOWN: dict[Hashable, _Functions] = {}
 
 
-def _functions(func: Callable[..., Any], layout: StateLayout, params: Sequence[Tensor]) -> Any:
+def _functions(
+    func: Callable[..., Any], layout: StateLayout, params: Sequence[Tensor]
+) -> _Functions:
     """Those of all fields of this class, these shapes, dtype and device."""
     kind = type(func)
     shapes = tuple((p.shape, p.dtype) for p in params)

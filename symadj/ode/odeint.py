@@ -98,8 +98,8 @@ def odeint(
 
     Raises:
         InputError: an argument that cannot be used; the message says what is allowed.
-        IncompatibleError: a solver without error estimate and no fixed steps, or options={"compile":
-            True} with a gradient method that does not compile.
+        IncompatibleError: a solver without error estimate and no fixed steps, or compilation with
+            a gradient method that does not compile.
         SolveError: the end was not reached (`NonFiniteError`, `StepSizeUnderflow`,
             `MaxStepsExceeded`); the message has t, h, steps, rejects, largest |y| and the phase.
     """
@@ -202,11 +202,7 @@ def solve_with(
     layout = StateLayout.of(y0)
     times = _times(t, layout)
     _warn_of_resolution(settings, layout)
-    if settings.compile and not method.compilable:
-        raise IncompatibleError(
-            f"compile=true with gradient method {method.name}, whose graphs torch.autograd makes. "
-            "Take symplectic, or leave compile out."
-        )
+    check_compilable(settings, method)
     compiled = settings.compile and torch.is_grad_enabled()
     field = (CompiledField if compiled else Field)(func, layout, params or ())
     problem = Problem(field, times, settings)
@@ -219,6 +215,15 @@ def solve_with(
     if shift is not None:
         ys = shift.outputs(field, times, ys)
     return Solution(layout.unflatten(ys), _steps(steps), field.stats)
+
+
+def check_compilable(settings: SolverSettings, method: GradientMethod) -> None:
+    """Raises `IncompatibleError` where compilation is asked of a method that has no use for it."""
+    if settings.compile and not method.compilable:
+        raise IncompatibleError(
+            f"compile=true with gradient method {method.name}, whose graphs torch.autograd makes. "
+            "Take symplectic, or leave compile out."
+        )
 
 
 def _outputs(problem: Problem, y0: Tensor, method: GradientMethod) -> tuple[Tensor, list[Step]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from symadj.errors import SymadjError
+from symadj.run.allocator import keep_freed_memory
 from symadj.run.failure import status_of, story_of
 from symadj.run.files import write_text
 
@@ -128,6 +129,7 @@ def serve(folder: str) -> None:
     sys.argv[:] = described["argv"]
     try:
         module, _, name = described["function"].partition(":")
+        keep_freed_memory()
         function = getattr(importlib.import_module(module), name)
         answer = {"status": "ok", "value": function(described["argument"])}
         text = json.dumps(answer)

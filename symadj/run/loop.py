@@ -122,7 +122,7 @@ class Trainer:
         self.counters = Counters()
         self.timings = Timings()
         self.memory: dict[str, Any] | None = None
-        self.meter = settings.measure.meter(parts.device)
+        self.meter = settings.measure.meter(parts.device, compiled=settings.compile)
         self.best: Best | None = None
         self.resumable = True
         self._row: Row | None = None

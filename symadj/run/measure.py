@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from symadj.errors import InputError, suggest
+from symadj.errors import IncompatibleError, InputError, suggest
+from symadj.ode.compiled import compile_seconds
 from symadj.ode.stats import SolveStats
 from symadj.run.meter import METERS, Meter, make_meter
 from symadj.run.quartiles import quartiles
@@ -81,14 +82,29 @@ class MeasureSettings:
         """Whether the seconds of this iteration, the first being 1, enter the statistics."""
         return iteration > self.warmup and not self.meters(iteration)
 
-    def meter(self, device: torch.device) -> Meter | None:
+    def meter(self, device: torch.device, *, compiled: bool = False) -> Meter | None:
         """The meter of these settings, or None for none.
+
+        Args:
+            device: whose memory is read.
+            compiled: whether steps are compiled: their arrays pass the dispatcher by, so that on a
+                CPU the profiler takes its meter's place.
 
         Raises:
             InputError: a name or a budget that cannot be used.
-            IncompatibleError: a meter that does not read this device.
+            IncompatibleError: a meter that does not read this device, or not compiled steps.
         """
-        return None if self.memory == "none" else make_meter(self.memory, device, self._budget())
+        name = self.memory
+        if name == "none":
+            return None
+        if compiled and name == "dispatch":
+            raise IncompatibleError(
+                "measure.memory=dispatch with compile=true: that meter does not see the memory of "
+                "compiled steps. Take measure.memory=profiler, or leave it at auto."
+            )
+        if compiled and name == "auto" and device.type == "cpu":
+            name = "profiler"
+        return make_meter(name, device, self._budget())
 
     def _budget(self) -> int | None:
         if self.memory_budget is None:
@@ -182,7 +198,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class Stopwatch:
-    """Seconds between laps, with the device's work finished at each.
+    """Seconds between laps, with the device's work finished at each; compilation does not count.
 
     Args:
         device: whose queued work is waited for; on a CPU there is none.
@@ -197,6 +213,7 @@ class Stopwatch:
         """Seconds since the last lap, or since the watch was made."""
         if self._device is not None:
             torch.cuda.synchronize(self._device)
-        now = time.perf_counter()
+        # What was spent on compiling is not the step's own.
+        now = time.perf_counter() - compile_seconds()
         lap, self._last = now - self._last, now
         return lap

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from symadj.errors import InputError, SolveError
 from symadj.ode.integrator import Integrator
+from symadj.ode.odeint import check_compilable
 from symadj.run.build import build
 from symadj.run.optim import Adam
 from symadj.run.seed import own_randomness
@@ -115,7 +116,9 @@ def check_pair(integrator: Integrator) -> None:
     if integrator.solver.grid is not None:
         return
     # Loose tolerances: what the run's own ones cost is not the question here.
-    probe = Integrator(replace(integrator.solver, rtol=1e-3, atol=1e-3), integrator.gradient)
+    check_compilable(integrator.solver, integrator.gradient)
+    loose = replace(integrator.solver, rtol=1e-3, atol=1e-3, compile=False)
+    probe = Integrator(loose, integrator.gradient)
     x = torch.ones(1, dtype=torch.float64, requires_grad=True)
     t = torch.tensor([0.0, 1e-3], dtype=torch.float64)
     # A tiny max_steps may end the probe; that says nothing about the pair.

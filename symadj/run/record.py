@@ -45,7 +45,8 @@ class RunRecord:
         iterations: training iterations done.
         metrics: train/loss, val/nll, test/nll, test/bits_per_dim, ... in nats or bits.
         memory: None where not metered, else meter and bytes of the peak and of its parts.
-        seconds: median, q1, q3 and n of iteration, forward, backward and optimizer; and total.
+        seconds: median, q1, q3 and n of iteration, forward, backward and optimizer, without
+            compilation; total; compile, where something was compiled.
         evaluations: forward, recomputed, with_graph, vjps: sums over all training iterations.
         steps: accepted and rejected: likewise.
         schema: version of this layout.

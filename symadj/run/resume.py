@@ -19,6 +19,8 @@ _MAY_DIFFER = (
     "out",
     "device",
     "threads",
+    "compile",
+    "solver.compile",
     "isolate",
     "fresh",
     "measure",

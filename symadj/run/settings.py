@@ -70,6 +70,7 @@ class RunSettings:
         out: where run directories are made.
         device: auto (cuda where there is one), cpu, cuda, cuda:1, ...
         dtype: of data and parameters: float32 or float64.
+        compile: whether training runs compiled (see `symadj.ode.compiled`); for grad=symplectic.
         threads: of torch on the CPU; null: torch's own choice.
         resume: a run directory whose cut-off training is to be continued.
         isolate: in a sweep, whether every job has a process of its own.
@@ -81,6 +82,7 @@ class RunSettings:
     out: str = "results/runs"
     device: str = "auto"
     dtype: str = "float32"
+    compile: bool = False
     threads: int | None = None
     resume: str | None = None
     isolate: bool = False

@@ -70,6 +70,9 @@ def _costs(record: RunRecord) -> list[tuple[str, str]]:
             f"{timed['q3']:.4g}), {record.seconds['total']:.1f} in all"
         )
         lines.append(("seconds", text))
+    if "compile" in record.seconds:
+        text = f"{record.seconds['compile']:.1f}, in no iteration's seconds"
+        lines.append(("compilation, s", text))
     if record.memory is not None:
         m = record.memory
         text = (

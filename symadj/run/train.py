@@ -13,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
+from symadj.ode.compiled import compile_seconds
 from symadj.report.run_plots import run_figures
 from symadj.run.checkpoint import load_checkpoint, save_checkpoint
 from symadj.run.configs import resolved, run_settings
@@ -121,6 +122,7 @@ class Run:
         self.former = former
         self.parts: Parts | None = None
         self.trainer: Trainer | None = None
+        self.compiled_before = compile_seconds()
         self.record = RunRecord(
             name=directory.name,
             started=now() if former is None else former.record.started,
@@ -220,6 +222,8 @@ class Run:
         parts = vars(trainer.timings).items()
         record.seconds = {name: quartiles(values) for name, values in parts}
         record.seconds["total"] = counters.wall
+        if (compiling := compile_seconds() - self.compiled_before) > 0:
+            record.seconds["compile"] = compiling
         record.memory = trainer.memory
         head = {"train/loss": counters.loss} if counters.iteration else {}
         if trainer.best is not None:

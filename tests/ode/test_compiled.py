@@ -1,0 +1,166 @@
+"""Compiled solves: the gradients of the eager ones, nothing compiled twice, and the way out."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo.utils import counters
+
+from symadj import solve
+from symadj.errors import IncompatibleError, InputError
+from symadj.grad import Symplectic
+from symadj.models.cnf import DensityField
+from symadj.models.mlp import MLP
+from symadj.ode import compiled
+from symadj.ode.odeint import Solution
+
+DOUBLE = torch.float64
+BATCH, DIM = 5, 2
+
+
+@pytest.fixture(scope="module")
+def network() -> MLP:
+    torch.manual_seed(0)
+    return MLP(DIM, [4]).double()
+
+
+def flow(network: nn.Module, seed: int = 0) -> DensityField:
+    generator = torch.Generator().manual_seed(seed)
+    return DensityField(network, torch.randn(BATCH, DIM, dtype=DOUBLE, generator=generator))
+
+
+def gradients(field: nn.Module, y0: Any, times: list[float], **arguments: Any) -> list[Tensor]:
+    start = [part.clone().requires_grad_() for part in y0]
+    solution = solved(field, tuple(start), times, **arguments)
+    total = sum((part[1:] * (k + 1)).sin().sum() for k, part in enumerate(solution.ys))
+    assert isinstance(total, Tensor)
+    return list(torch.autograd.grad(total, [start[0], *field.parameters()]))
+
+
+def solved(field: Any, y0: Any, times: list[float], **arguments: Any) -> Solution:
+    arguments = {"rtol": 1e-2, "atol": 1e-2, "method": "bosh3", **arguments}
+    return solve(field, y0, torch.tensor(times, dtype=DOUBLE), **arguments)
+
+
+def start(seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(BATCH, DIM, dtype=DOUBLE, generator=generator)
+    return z, torch.zeros(BATCH, dtype=DOUBLE)
+
+
+@pytest.mark.parametrize("store", ["steps", "stages"])
+def test_gradients_are_those_of_frozen_grid_backpropagation(network: MLP, store: str) -> None:
+    times = [0.0, 0.4, 1.0]
+    field = flow(network)
+    ours = solved(
+        field, start(), times, options={"compile": True}, gradient=Symplectic(store=store)
+    )
+    grid = [*ours.steps.t.tolist(), ours.steps.end]
+    fixed = {"options": {"grid": grid}, "gradient": "backprop"}
+    found = gradients(
+        field, start(), times, options={"compile": True}, gradient=Symplectic(store=store)
+    )
+    for mine, exact in zip(found, gradients(field, start(), times, **fixed), strict=True):
+        torch.testing.assert_close(mine, exact, rtol=1e-12, atol=1e-12)
+
+
+def test_other_times_tolerances_noise_and_weights_compile_nothing_anew(network: MLP) -> None:
+    options = {"compile": True}
+    gradients(flow(network), start(), [0.0, 1.0], options=options)
+    before, seconds = counters["stats"]["unique_graphs"], compiled.compile_seconds()
+    assert seconds > 0
+    with torch.no_grad():
+        for p in network.parameters():
+            p.mul_(1.01)
+    other = gradients(flow(network, 1), start(1), [0.2, 0.7], options=options, rtol=1e-4)
+    assert counters["stats"]["unique_graphs"] == before
+    assert compiled.compile_seconds() == seconds
+    eager = gradients(flow(network, 1), start(1), [0.2, 0.7], rtol=1e-4)
+    for mine, theirs in zip(other, eager, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_evaluations_are_counted_as_in_an_eager_solve(network: MLP) -> None:
+    counts = []
+    for options in ({}, {"compile": True}):
+        solution = solved(flow(network), start(), [0.0, 1.0], options=options)
+        solution.ys[0][-1].sum().backward()
+        counts.append(solution.stats)
+    assert counts[0] == counts[1]
+
+
+def test_solves_without_gradients_are_not_compiled(network: MLP) -> None:
+    before = counters["stats"]["unique_graphs"]
+    with torch.no_grad():
+        solved(flow(network), start(), [0.0, 1.0], options={"compile": True}, method="dopri5")
+    assert counters["stats"]["unique_graphs"] == before
+
+
+def test_a_plain_function_runs_without_compilation_and_says_so() -> None:
+    w = torch.tensor(0.5, dtype=DOUBLE, requires_grad=True)
+    y0 = torch.ones(3, dtype=DOUBLE)
+    with pytest.warns(UserWarning, match=r"function is not compiled.*no torch\.nn\.Module"):
+        ys = solved(lambda t, y: w * y, y0, [0.0, 1.0], options={"compile": True}).ys
+    (found,) = torch.autograd.grad(ys[-1].sum(), w)
+    (exact,) = torch.autograd.grad(solved(lambda t, y: w * y, y0, [0.0, 1.0]).ys[-1].sum(), w)
+    assert abs(found - exact) < 1e-12
+
+
+class Printing(nn.Module):
+    """What no compiler takes whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(0.5, dtype=DOUBLE))
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return self.w * y if float(y.sum()) > -1e9 else y
+
+
+def test_a_module_that_does_not_compile_runs_without_and_says_so() -> None:
+    field = Printing()
+    y0 = torch.ones(3, dtype=DOUBLE)
+    with pytest.warns(UserWarning, match="Printing is not compiled, because torch.compile refuses"):
+        ys = solved(field, y0, [0.0, 1.0], options={"compile": True}).ys
+    (found,) = torch.autograd.grad(ys[-1].sum(), field.w)
+    (exact,) = torch.autograd.grad(solved(field, y0, [0.0, 1.0]).ys[-1].sum(), field.w)
+    assert abs(found - exact) < 1e-12
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solved(field, y0, [0.0, 1.0], options={"compile": True})
+
+
+class Reaching(nn.Module):
+    """A module that reaches a tensor that is not its own."""
+
+    def __init__(self, w: Tensor) -> None:
+        super().__init__()
+        self.reached = (w,)
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return self.reached[0] * y
+
+
+def test_tensors_beside_the_parameters_are_reached_without_compilation() -> None:
+    w = torch.tensor(0.5, dtype=DOUBLE, requires_grad=True)
+    y0 = torch.ones(3, dtype=DOUBLE)
+    ys = solved(Reaching(w), y0, [0.0, 1.0], options={"compile": True}, params=[w]).ys
+    with pytest.warns(UserWarning, match="tensors that are no parameters of it"):
+        (found,) = torch.autograd.grad(ys[-1].sum(), w)
+    (exact,) = torch.autograd.grad(solved(Reaching(w), y0, [0.0, 1.0], params=[w]).ys[-1].sum(), w)
+    assert abs(found - exact) < 1e-10
+
+
+@pytest.mark.parametrize("gradient", ["backprop", "aca", "checkpoint", "adjoint"])
+def test_other_methods_refuse_compilation(network: MLP, gradient: str) -> None:
+    with pytest.raises(IncompatibleError, match=f"compile=true with gradient method {gradient}"):
+        solved(flow(network), start(), [0.0, 1.0], options={"compile": True}, gradient=gradient)
+
+
+def test_compile_is_true_or_false(network: MLP) -> None:
+    with pytest.raises(InputError, match="compile='yes'; it must be true or false"):
+        solved(flow(network), start(), [0.0, 1.0], options={"compile": "yes"})
