@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,13 @@ def former_run(config: DictConfig, out: Path) -> FormerRun | None:
 
 
 def identity(config: Any) -> str:
-    """A configuration as one text, equal for runs that are the same experiment."""
+    """A configuration as one text, equal for runs that are the same experiment.
+
+    Where downloaded and prepared data lie is no part of it: the directory may be moved.
+    """
     kept = {key: value for key, value in config.items() if key not in _NO_PART}
+    if isinstance(kept.get("data"), Mapping):
+        kept["data"] = {k: v for k, v in kept["data"].items() if k != "data_dir"}
     return json.dumps(strict(kept), sort_keys=True)
 
 

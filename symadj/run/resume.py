@@ -21,6 +21,7 @@ _MAY_DIFFER = (
     "threads",
     "isolate",
     "fresh",
+    "data.data_dir",
     "measure",
     "train.steps",
     "train.max_seconds",
