@@ -107,7 +107,8 @@ def density_map(
     top = top if top > 0 else peak
     image = right.imshow(density, extent=extent, origin="lower", cmap="viridis", vmin=0, vmax=top)
     right.set_title("density of the flow")
-    figure.colorbar(image, ax=right, label="p(x)", shrink=0.85, extend="max" if peak > top else "neither")
+    beyond = "max" if peak > top else "neither"
+    figure.colorbar(image, ax=right, label="p(x)", shrink=0.85, extend=beyond)
     for ax in (left, middle, right):
         ax.set_xlim(extent[0], extent[1])
         ax.set_ylim(extent[2], extent[3])
