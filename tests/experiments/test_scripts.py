@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from omegaconf import OmegaConf
 
 import rounding
 import steps
@@ -148,6 +149,23 @@ def test_single_cells_can_be_run(tmp_path: Path, capsys) -> None:
     assert "N-2" not in capsys.readouterr().out
     assert run(steps, *smoke, "--only", "N-3") == 2
     assert "--only N-3" in capsys.readouterr().err
+
+
+def test_a_setting_that_is_younger_than_a_finished_cell_has_its_default(
+    tmp_path: Path, capsys
+) -> None:
+    one = ("--preset", "smoke", "--out", tmp_path, "--only", "N-2")
+    assert run(steps, *one) == 1
+    [path] = (tmp_path / "runs").glob("*/config.yaml")
+    config = OmegaConf.load(path)
+    del config["traces"]
+    OmegaConf.save(config, path)
+    capsys.readouterr()
+    assert run(steps, *one, "--dry-run") == 0
+    assert ": finished" in capsys.readouterr().out
+    OmegaConf.save({**config, "repeats": 7}, path)
+    assert run(steps, *one, "--dry-run") == 0
+    assert ": finished" not in capsys.readouterr().out
 
 
 def test_the_cells_of_one_command_can_be_run(tmp_path: Path, capsys) -> None:
