@@ -191,7 +191,7 @@ def paper(_: Namespace) -> Preset:
         "train.eval_every=200",
         "train.patience=31",
     )
-    rows = {
+    rows: dict[str, tuple[str, ...]] = {
         name: (f"data={name.lower()}", *COMMON, *net.overrides(BATCH)) for name, net in NETS.items()
     }
     rows["MNIST5k"] = ("experiment=mnist5k",)

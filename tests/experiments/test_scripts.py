@@ -157,7 +157,8 @@ def test_a_setting_that_is_younger_than_a_finished_cell_has_its_default(
     one = ("--preset", "smoke", "--out", tmp_path, "--only", "N-2")
     assert run(steps, *one) == 1
     [path] = (tmp_path / "runs").glob("*/config.yaml")
-    config = OmegaConf.load(path)
+    config = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(config, dict)
     del config["traces"]
     OmegaConf.save(config, path)
     capsys.readouterr()
