@@ -6,20 +6,23 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from harness.cell import Cell
 from symadj.bench.cases import groups
-from symadj.bench.settings import bench_settings
+from symadj.bench.settings import BenchSettings, bench_settings
 from symadj.errors import InputError
 from symadj.run.files import CONFIG, RECORD
 from symadj.run.jobs import identity
 from symadj.run.record import RunRecord
+from symadj.run.settings import RunSettings
 
 # Failures that the same command would meet again: they are results.
 RESULTS = ("ok", "oom", "nonfinite", "dt_underflow", "step_limit", "incompatible")
+
+_SETTINGS = {"train": RunSettings, "bench": BenchSettings}
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,11 @@ class Found:
 
 def find(cell: Cell, config: DictConfig, runs: Path) -> Found | None:
     """The finished run of this configuration with the fewest failures; None: there is none."""
-    wanted = identity(OmegaConf.to_container(config, resolve=True))
+    wanted = _complete_identity(config, cell.command)
     rows = 1 if cell.command == "train" else _rows(config)
     best: Found | None = None
     for path in sorted(runs.glob(f"*/{CONFIG}")):
-        if _identity(path, path.stat().st_mtime_ns) != wanted:
+        if _identity(path, path.stat().st_mtime_ns, cell.command) != wanted:
             continue
         places = path.parent.glob(RECORD if cell.command == "train" else f"*/{RECORD}")
         records = tuple(r for r in map(_record, sorted(places)) if r is not None)
@@ -61,13 +64,18 @@ def _rows(config: DictConfig) -> int:
 
 
 @functools.cache
-def _identity(path: Path, changed: int) -> str | None:
+def _identity(path: Path, changed: int, command: str) -> str | None:
     """The identity of a run's configuration; read again where the file has changed."""
     try:
-        config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        return _complete_identity(OmegaConf.load(path), command)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException):
         return None
-    return identity(config) if isinstance(config, dict) else None
+
+
+def _complete_identity(config: DictConfig | ListConfig, command: str) -> str:
+    """A configuration's identity; a setting that is younger than its file has its default."""
+    merged = OmegaConf.merge(OmegaConf.structured(_SETTINGS[command]), config)
+    return identity(OmegaConf.to_container(merged, resolve=True))
 
 
 def _record(path: Path) -> RunRecord | None:

@@ -85,7 +85,10 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
         "--max-minutes", type=float, default=math.inf, help="start no cell that would end later"
     )
     parser.add_argument(
-        "--only", default="", metavar="TEXT", help="run only cells with this in their name"
+        "--only",
+        default="",
+        metavar="TEXT",
+        help="run only cells of this command (train, bench), or with this in their name",
     )
     experiment.arguments(parser)
     return parser
@@ -120,9 +123,10 @@ class _Command:
             return OK
         preset = self.experiment.presets[self.arguments.preset](self.arguments)
         cells = [*preset.prepare, *preset.cells]
-        chosen = [cell for cell in cells if self.arguments.only in cell.slug]
+        only = self.arguments.only
+        chosen = [cell for cell in cells if only == cell.command or only in cell.slug]
         if not chosen:
-            raise InputError(f"--only {self.arguments.only}: no cell has this in its name.")
+            raise InputError(f"--only {only}: no cell has this in its name or as its command.")
         self._check(chosen)
         if self.arguments.dry_run:
             self._tell(chosen, preset)

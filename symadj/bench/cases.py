@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from symadj.bench.settings import BenchSettings
+from symadj.report.names import AUTOGRAD_TRACE
 from symadj.run.settings import RunSettings
 
 _OWN = {f.name for f in fields(BenchSettings)} - {f.name for f in fields(RunSettings)}
@@ -34,14 +35,13 @@ class Peer:
     tangent: bool = True
 
 
-_REVERSE = ", autograd trace"
 VARIANTS = (
     Peer("torchdiffeq", "torchdiffeq"),
     Peer("torchdiffeq", "torchdiffeq adjoint", adjoint=True),
-    Peer("torchdiffeq", f"torchdiffeq{_REVERSE}", tangent=False),
-    Peer("torchdiffeq", f"torchdiffeq adjoint{_REVERSE}", adjoint=True, tangent=False),
+    Peer("torchdiffeq", f"torchdiffeq{AUTOGRAD_TRACE}", tangent=False),
+    Peer("torchdiffeq", f"torchdiffeq adjoint{AUTOGRAD_TRACE}", adjoint=True, tangent=False),
     Peer("diffrax", "diffrax"),
-    Peer("diffrax", f"diffrax{_REVERSE}", tangent=False),
+    Peer("diffrax", f"diffrax{AUTOGRAD_TRACE}", tangent=False),
 )
 
 
@@ -53,11 +53,13 @@ class Case:
         label: of the gradient method or peer.
         config: the resolved configuration of the row, which `symadj-train` would take too.
         peer: None for symadj's own methods.
+        tangent: whether the trace comes from tangents, as in `Peer`.
     """
 
     label: str
     config: Mapping[str, Any]
     peer: Peer | None = None
+    tangent: bool = True
 
     @property
     def slug(self) -> str:
@@ -125,10 +127,18 @@ def _base(
 def _cases(
     plain: dict[str, Any], settings: BenchSettings, base: dict[str, Any]
 ) -> tuple[Case, ...]:
-    own = [Case(name, {**base, "grad": node}) for name, node in plain["grads"].items()]
+    own = [
+        Case(
+            f"{name}{AUTOGRAD_TRACE}" if trace == "autograd" else name,
+            {**base, "grad": node},
+            tangent=trace == "tangent",
+        )
+        for trace in settings.traces
+        for name, node in plain["grads"].items()
+    ]
     peers = [
         # The section says which of symadj's methods does what the peer's does.
-        Case(peer.label, {**base, "grad": {"_target_": _like(peer)}}, peer)
+        Case(peer.label, {**base, "grad": {"_target_": _like(peer)}}, peer, peer.tangent)
         for peer in VARIANTS
         if peer.package in settings.peers
     ]

@@ -16,7 +16,7 @@ import torch
 from symadj.bench.candidate import Candidate, TorchCandidate
 from symadj.bench.cases import Case, Peer
 from symadj.bench.gradients import relative_error
-from symadj.bench.problem import BenchProblem
+from symadj.bench.problem import BenchProblem, hide_tangents
 from symadj.bench.reference import Reference
 from symadj.bench.row import Row, describe
 from symadj.ode.compiled import compile_seconds
@@ -82,8 +82,8 @@ def measure_job(argument: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         {"record": its fields, "warnings": messages}.
     """
-    peer = argument["peer"]
-    case = Case(argument["label"], argument["config"], Peer(**peer) if peer else None)
+    peer = Peer(**argument["peer"]) if argument["peer"] else None
+    case = Case(argument["label"], argument["config"], peer, argument["tangent"])
     path = argument["reference"]
     threads = given_threads(argument["config"]["threads"])
     with threads, warnings.catch_warnings(record=True) as caught:
@@ -99,6 +99,7 @@ def job_of(case: Case, plan: Plan, reference: Path | None) -> dict[str, Any]:
         "label": case.label,
         "config": case.config,
         "peer": asdict(case.peer) if case.peer else None,
+        "tangent": case.tangent,
         "plan": asdict(plan),
         "reference": str(reference) if reference else None,
     }
@@ -139,7 +140,7 @@ def _prepare(plan: Plan) -> Callable[[Row], None]:
         record.model |= {name: value for name, value in given.items() if value is not None}
         for package in packages(row.case.peer):
             record.environment[package] = version(package)
-        row.candidate = candidate = make_candidate(problem, row.case.peer)
+        row.candidate = candidate = make_candidate(problem, row.case)
         before = compile_seconds()
         if problem.settings.measure.memory_budget is not None:
             # Before anything runs unmetered: what is over the budget may be over the machine's.
@@ -202,21 +203,25 @@ def packages(peer: Peer | None) -> tuple[str, ...]:
     return (peer.package, "jax") if peer.package == "diffrax" else (peer.package,)
 
 
-def make_candidate(problem: BenchProblem, peer: Peer | None) -> Candidate:
+def make_candidate(problem: BenchProblem, case: Case) -> Candidate:
     """The method of a case on its problem.
 
     Raises:
         ImportError: a peer that is not installed.
-        IncompatibleError: a peer that cannot solve this problem.
+        IncompatibleError: a peer that cannot solve this problem, or a model without tangents where
+            they are not to be used.
     """
+    peer = case.peer
+    if peer is not None and peer.package == "diffrax":
+        # XLA looks here for the number of its threads when it is first used.
+        os.environ["NPROC"] = str(torch.get_num_threads())
+        from symadj.bench.peers.diffrax_peer import DiffraxCandidate
+
+        return DiffraxCandidate(problem, peer)
+    if not case.tangent:
+        hide_tangents(problem.parts.model)
     if peer is None:
         return TorchCandidate(problem)
-    if peer.package == "torchdiffeq":
-        from symadj.bench.peers.torchdiffeq_peer import TorchdiffeqCandidate
+    from symadj.bench.peers.torchdiffeq_peer import TorchdiffeqCandidate
 
-        return TorchdiffeqCandidate(problem, peer)
-    # XLA looks here for the number of its threads when it is first used.
-    os.environ["NPROC"] = str(torch.get_num_threads())
-    from symadj.bench.peers.diffrax_peer import DiffraxCandidate
-
-    return DiffraxCandidate(problem, peer)
+    return TorchdiffeqCandidate(problem, peer)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from symadj.bench.gradients import flat_gradient
 from symadj.bench.replay import DrawnAs
-from symadj.errors import InputError
+from symadj.errors import IncompatibleError, InputError
 from symadj.ode.integrator import Integrator
 from symadj.run.checkpoint import load_tensors
 from symadj.run.configs import run_settings
@@ -114,3 +114,16 @@ def load_weights(model: nn.Module, path: Path) -> None:
             f"weights={path}: not those of this model ({reason}). The model's settings must be "
             "those of the run."
         ) from error
+
+
+def hide_tangents(model: nn.Module) -> None:
+    """Takes the networks' `tangent` away, so that traces go through torch.autograd.grad.
+
+    Raises:
+        IncompatibleError: no network has one: the row would be another one's twin.
+    """
+    found = [module for module in model.modules() if hasattr(module, "tangent")]
+    if not found:
+        raise IncompatibleError("the model has no trace that could be computed in two ways.")
+    for module in found:
+        module.tangent = None  # type: ignore[assignment]

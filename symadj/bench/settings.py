@@ -19,6 +19,7 @@ from symadj.run.settings import RunSettings
 CONFIG_NAME = "bench"
 PEERS = ("torchdiffeq", "diffrax")
 AUTOCAST = ("bfloat16", "float16")
+TRACES = ("tangent", "autograd")
 
 
 @dataclass
@@ -31,6 +32,9 @@ class BenchSettings(RunSettings):
         batch: batch sizes; empty: `train.batch_size`.
         steps: numbers of fixed steps, null for adaptive ones; empty: `solver.num_steps`.
         peers: other software that is measured along: `PEERS`.
+        traces: how the trace of a flow is computed, of `TRACES`: "tangent", by tangents that the
+            forward pass carries along, or "autograd", by a reverse-mode pass inside the field, as
+            for a network without tangents. With both every method has a row of each.
         repeats: timed evaluations of each row.
         warmup: evaluations before them that are not timed; the first one is counted.
         isolate: whether each row has a process of its own.
@@ -51,6 +55,7 @@ class BenchSettings(RunSettings):
     batch: list[int] = field(default_factory=list)
     steps: list[int | None] = field(default_factory=list)
     peers: list[str] = field(default_factory=list)
+    traces: list[str] = field(default_factory=lambda: ["tangent"])
     repeats: int = 5
     warmup: int = 1
     isolate: bool = True
@@ -66,6 +71,11 @@ class BenchSettings(RunSettings):
         for peer in self.peers:
             if peer not in PEERS:
                 raise InputError(f"unknown peer {peer!r}.{suggest(peer, PEERS)}")
+        for trace in self.traces:
+            if trace not in TRACES:
+                raise InputError(f"unknown trace {trace!r} in traces.{suggest(trace, TRACES)}")
+        if not self.traces:
+            raise InputError(f"traces=[]; at least one of {', '.join(TRACES)} is needed.")
         for name, low in (("repeats", 1), ("warmup", 1)):
             if getattr(self, name) < low:
                 raise InputError(f"{name}={getattr(self, name)}; it must be at least {low}.")
@@ -73,7 +83,7 @@ class BenchSettings(RunSettings):
             for value in getattr(self, name):
                 if value is not None and value < 1:
                     raise InputError(f"{name} holds {value}; every entry must be at least 1.")
-        for name in ("batch", "steps", "peers"):
+        for name in ("batch", "steps", "peers", "traces"):
             values = list(getattr(self, name))
             if len(set(values)) < len(values):
                 raise InputError(f"{name}={values} holds a value twice.")

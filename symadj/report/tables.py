@@ -64,6 +64,22 @@ def pivot(
     return _framed(table, row_labels, rows, columns)
 
 
+def side_by_side(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of `pivot` for the same names of rows as one, with the rows of all of them.
+
+    So quantities that come from different runs, each with its own failures, stand in one table.
+    """
+    whole = pd.concat(list(tables), axis=1)
+    names = list(whole.index.names)
+    whole.index = pd.MultiIndex.from_tuples(
+        [row if isinstance(row, tuple) else (row,) for row in whole.index], names=names
+    )
+    whole = whole.loc[ordered(set(whole.index))]
+    if len(names) == 1:
+        whole.index = whole.index.get_level_values(0)
+    return whole.map(lambda cell: cell if isinstance(cell, Cell) else Cell())
+
+
 def best(table: pd.DataFrame) -> pd.DataFrame:
     """Marks, with True, the best cell of each column (several where they are equal).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,17 @@ def former_run(config: DictConfig, out: Path) -> FormerRun | None:
 
 
 def identity(config: Any) -> str:
-    """A configuration as one text, equal for runs that are the same experiment."""
+    """A configuration as one text, equal for runs that are the same experiment.
+
+    Where downloaded and prepared data lie is no part of it: the directory may be moved. Nor is what
+    the solver says of compilation, where the run says the same.
+    """
     kept = {key: value for key, value in config.items() if key not in _NO_PART}
+    if isinstance(kept.get("data"), Mapping):
+        kept["data"] = {k: v for k, v in kept["data"].items() if k != "data_dir"}
+    solver = kept.get("solver")
+    if isinstance(solver, Mapping) and solver.get("compile") == kept.get("compile"):
+        kept["solver"] = {k: v for k, v in solver.items() if k != "compile"}
     return json.dumps(strict(kept), sort_keys=True)
 
 

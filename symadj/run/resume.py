@@ -23,6 +23,7 @@ _MAY_DIFFER = (
     "solver.compile",
     "isolate",
     "fresh",
+    "data.data_dir",
     "measure",
     "train.steps",
     "train.max_seconds",

@@ -186,7 +186,9 @@ class Run:
             trainer.fit(history, progress)
         trainer.restore_best()
         if train.test:
-            metrics = trainer.evaluate(parts.data.test, exact=True)
+            exact = getattr(parts.task, "exact_test", True)
+            self.record.model["test_trace"] = "exact" if exact else "estimate"
+            metrics = trainer.evaluate(parts.data.test, exact=exact)
             self.record.metrics |= {f"test/{name}": value for name, value in metrics.items()}
             for stem, table in getattr(parts.task, "tables", dict)().items():
                 write_text(self.directory / f"{stem}.csv", table.to_csv(index=False))

@@ -55,6 +55,17 @@ def test_a_row_is_a_configuration_that_training_takes() -> None:
     assert settings.train.batch_size == 6
 
 
+def test_every_method_has_a_row_for_each_trace() -> None:
+    cases = small_cases("grads=[aca,symplectic]", "traces=[tangent,autograd]")
+    assert [(case.label, case.tangent) for case in cases] == [
+        ("aca", True),
+        ("symplectic", True),
+        ("aca, autograd trace", False),
+        ("symplectic, autograd trace", False),
+    ]
+    assert cases[0].config == cases[2].config
+
+
 def test_peers_follow_the_methods_and_say_which_of_them_they_are_like() -> None:
     cases = small_cases("grads=[aca]", "peers=[torchdiffeq,diffrax]")
     assert [case.label for case in cases] == [
@@ -67,5 +78,6 @@ def test_peers_follow_the_methods_and_say_which_of_them_they_are_like() -> None:
         "diffrax, autograd trace",
     ]
     assert len({case.slug for case in cases}) == len(cases)
+    assert [case.tangent for case in cases[1:]] == [True, True, False, False, True, False]
     assert cases[1].config["grad"] == {"_target_": "symadj.grad.Backprop"}
     assert cases[2].config["grad"] == {"_target_": "symadj.grad.Adjoint"}

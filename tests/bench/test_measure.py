@@ -11,9 +11,9 @@ from symadj.bench.candidate import TorchCandidate
 from symadj.bench.cases import Case
 from symadj.bench.gradients import relative_error
 from symadj.bench.measure import Plan, given_threads, job_of, measure, measure_job
-from symadj.bench.problem import BenchProblem
+from symadj.bench.problem import BenchProblem, hide_tangents
 from symadj.bench.reference import Reference
-from symadj.errors import InputError
+from symadj.errors import IncompatibleError, InputError
 from symadj.grad import GRADIENTS
 from symadj.run.checkpoint import save_checkpoint
 from symadj.run.files import BEST
@@ -44,6 +44,23 @@ def test_exact_methods_differ_from_the_reference_by_rounding_and_the_adjoint_by_
             assert in_double > 1e-6
     losses = {record.metrics["loss"] for record in records.values()}
     assert max(losses) - min(losses) < 1e-6
+
+
+def test_a_trace_by_autograd_gives_the_same_gradient_and_takes_more() -> None:
+    both = rows("grads=[backprop,symplectic]", "traces=[tangent,autograd]", *LOOSE)
+    assert [record.status for record in both.values()] == ["ok"] * 4
+    for name in ("backprop", "symplectic"):
+        carried, reverse = both[name], both[f"{name}, autograd trace"]
+        assert reverse.metrics["gradient_error_float64"] < 1e-12
+        assert reverse.evaluations == carried.evaluations
+        assert carried.memory is not None
+        assert reverse.memory is not None
+        assert reverse.memory["graph_bytes"] > carried.memory["graph_bytes"]
+
+
+def test_a_model_without_tangents_has_no_second_trace() -> None:
+    with pytest.raises(IncompatibleError, match="two ways"):
+        hide_tangents(torch.nn.Linear(2, 2))
 
 
 def test_a_row_holds_counts_memory_and_seconds() -> None:
@@ -154,9 +171,11 @@ def test_a_row_over_its_time_gets_no_more_repetitions() -> None:
 
 
 def test_the_job_of_a_row_gives_its_record_and_its_warnings() -> None:
-    (case,) = small_cases("solver.rtol=1e-7")
+    (case,) = small_cases("solver.rtol=1e-7", "traces=[autograd]")
     answer = measure_job(job_of(case, PLAN, None))
     record = RunRecord(**answer["record"])
+    (alone,) = measure([case], PLAN, None)
+    assert record.memory == alone.memory
     assert record.status == "ok"
     assert any("rtol" in warning for warning in answer["warnings"])
 

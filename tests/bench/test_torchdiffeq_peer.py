@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from symadj.bench.cases import Case
 from symadj.bench.measure import Plan, measure
@@ -17,11 +16,7 @@ from tests.bench.small import small_cases
 
 pytest.importorskip("torchdiffeq")
 
-from symadj.bench.peers.torchdiffeq_peer import (
-    TorchdiffeqIntegrator,
-    hide_tangents,
-    torchdiffeq_name,
-)
+from symadj.bench.peers.torchdiffeq_peer import TorchdiffeqIntegrator, torchdiffeq_name
 
 PLAN = Plan(repeats=1, isolate=False)
 
@@ -91,8 +86,3 @@ def test_it_solves_any_function_as_an_integrator_does() -> None:
     assert torch.allclose(solution.ys[-1], torch.full((2,), 0.25))
     assert len(solution.steps) == 2
     assert integrator.take_stats().forward == 2
-
-
-def test_a_model_without_tangents_has_no_second_trace() -> None:
-    with pytest.raises(IncompatibleError, match="two ways"):
-        hide_tangents(nn.Linear(2, 2))

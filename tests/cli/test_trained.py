@@ -43,6 +43,17 @@ def test_evaluating_gives_the_records_own_figures(
     assert f"{report['metrics']['nll']:.6g}" in out
 
 
+def test_an_exact_trace_is_exact_whatever_the_training_tested_with(
+    run: Path, tmp_path: Path
+) -> None:
+    told = [*SMALL, f"out={tmp_path}", "train.figures=false", "task.exact_test=false"]
+    assert train.main([*told, "name=estimate"]) == 0
+    estimate, exact = (RunRecord.load(r / "record.json") for r in (tmp_path / "estimate", run))
+    assert (estimate.model["test_trace"], exact.model["test_trace"]) == ("estimate", "exact")
+    assert estimate.metrics["test/nll"] != exact.metrics["test/nll"]
+    assert load_trained(tmp_path / "estimate").evaluate()["nll"] == exact.metrics["test/nll"]
+
+
 def test_another_solver_tolerance_split_and_trace(run: Path) -> None:
     tight = ["solver=dop853", "solver.rtol=1e-9", "solver.atol=1e-9", "dtype=float64"]
     assert evaluate.main([str(run), "split=val", "exact=false", *tight]) == 0

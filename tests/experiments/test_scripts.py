@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from omegaconf import OmegaConf
 
 import rounding
 import steps
@@ -89,18 +90,38 @@ def test_a_benchmark_of_trained_weights_runs_once_and_is_redrawn(
 def test_failures_are_cells_and_are_not_run_again(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(table2, "GRADS", ("backprop", "symplectic"))
     smoke = ("--preset", "smoke", "--out", tmp_path)
-    assert run(table2, *smoke) == 0
+    assert run(table2, *smoke, "--only", "bench") == 1
     table = (tmp_path / "table2.md").read_text()
     assert "OOM" in table
     assert "backprop, mixture, 2-d: " in table
+    assert "nll (nats)" not in table
+    assert "2 cells were not run" in table
     capsys.readouterr()
     assert run(table2, *smoke, "--dry-run") == 0
-    out = capsys.readouterr().out
-    assert out.count(": finished") == 2
-    assert "in all about 0 s" in out
+    assert capsys.readouterr().out.count(": finished") == 1
     (oom, ok) = json.loads((tmp_path / FILE).read_text())["cells"]
     assert (oom["record"]["status"], ok["record"]["status"]) == ("oom", "ok")
     assert "traceback" not in oom["record"]["error"]
+
+
+def test_likelihood_and_cost_of_table_2_are_of_different_runs(
+    tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(table2, "GRADS", ("backprop", "symplectic"))
+    smoke = ("--preset", "smoke", "--out", tmp_path)
+    assert run(table2, *smoke, "--only", "train") == 1
+    assert "memory (MiB)" not in (tmp_path / "table2.md").read_text()
+    assert run(table2, *smoke) == 0
+    rows = (tmp_path / "table2.md").read_text().splitlines()
+    cells = [[c.strip() for c in row.split("|")] for row in rows if row.startswith("| mixture")]
+    backprop, symplectic = cells
+    # Out of memory in the benchmark, where there is a budget, and a likelihood from the training.
+    assert backprop[4:6] == ["OOM", "OOM"]
+    assert backprop[3] == symplectic[3] != "–"
+    assert "–" not in symplectic
+    capsys.readouterr()
+    assert run(table2, *smoke, "--dry-run") == 0
+    assert "in all about 0 s" in capsys.readouterr().out
 
 
 def test_roll_outs_are_kept_with_the_records(tmp_path: Path, monkeypatch) -> None:
@@ -128,6 +149,34 @@ def test_single_cells_can_be_run(tmp_path: Path, capsys) -> None:
     assert "N-2" not in capsys.readouterr().out
     assert run(steps, *smoke, "--only", "N-3") == 2
     assert "--only N-3" in capsys.readouterr().err
+
+
+def test_a_setting_that_is_younger_than_a_finished_cell_has_its_default(
+    tmp_path: Path, capsys
+) -> None:
+    one = ("--preset", "smoke", "--out", tmp_path, "--only", "N-2")
+    assert run(steps, *one) == 1
+    [path] = (tmp_path / "runs").glob("*/config.yaml")
+    config = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(config, dict)
+    del config["traces"]
+    OmegaConf.save(config, path)
+    capsys.readouterr()
+    assert run(steps, *one, "--dry-run") == 0
+    assert ": finished" in capsys.readouterr().out
+    OmegaConf.save({**config, "repeats": 7}, path)
+    assert run(steps, *one, "--dry-run") == 0
+    assert ": finished" not in capsys.readouterr().out
+
+
+def test_the_cells_of_one_command_can_be_run(tmp_path: Path, capsys) -> None:
+    cells = cells_of(tolerance, "smoke")
+    for command in ("train", "bench"):
+        chosen = ("--preset", "smoke", "--out", tmp_path, "--only", command, "--dry-run")
+        assert run(tolerance, *chosen) == 0
+        told = [line for line in capsys.readouterr().out.splitlines() if "symadj-" in line]
+        assert len(told) == sum(cell.command == command for cell in cells) > 0
+        assert all(line.startswith(f"symadj-{command} ") for line in told)
 
 
 def test_redrawing_what_was_never_run_is_bad_input(tmp_path: Path, capsys) -> None:

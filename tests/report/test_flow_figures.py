@@ -56,6 +56,17 @@ def test_the_density_lies_on_the_points_axes() -> None:
     np.testing.assert_array_equal(np.asarray(samples.collections[0].get_offsets()), points + 1)
 
 
+@pytest.mark.parametrize(("peak", "top"), [(1.0, 1.0), (50.0, 1.0)])
+def test_a_peak_of_a_few_cells_does_not_set_the_colours(peak: float, top: float) -> None:
+    density = np.ones((20, 20))
+    density[3, 4] = peak
+    figure = density_map(np.zeros((2, 2)), density, (0, 1, 0, 1), np.zeros((2, 2)))
+    (image,) = drawn(figure)[-1].images
+    assert image.get_clim() == (0, top)
+    assert image.colorbar is not None
+    assert image.colorbar.extend == ("max" if peak > top else "neither")
+
+
 def test_figures_leave_no_state_in_pyplot() -> None:
     images = np.zeros((4, 8, 8))
     sample_sheet(images, images)

@@ -11,7 +11,7 @@ import pytest
 from symadj.errors import InputError
 from symadj.report.cell import Cell
 from symadj.report.load import load_runs
-from symadj.report.tables import best, differing, latest, pivot
+from symadj.report.tables import best, differing, latest, pivot, side_by_side
 from tests.report.runs import MIB, record, write_run
 
 
@@ -279,3 +279,26 @@ def test_every_row_of_a_large_sweep_ends_up_in_some_cell(tmp_path: Path) -> None
     table = pivot(runs_of(tmp_path, *changes), ["grad"], ["data"], ["memory"])
     cells = list(table.to_numpy().flat)
     assert sum(cell.n + sum(k for _, k in cell.failures) for cell in cells) == 60
+
+
+@pytest.mark.parametrize("rows", [["grad"], ["data", "grad"]])
+def test_tables_of_different_runs_side_by_side_keep_their_own_failures(
+    tmp_path: Path, rows: list[str]
+) -> None:
+    trained = runs_of(tmp_path / "a", {"grad": "symplectic"}, {"grad": "backprop"})
+    measured = runs_of(
+        tmp_path / "b", {"grad": "aca"}, {"grad": "backprop", "status": "oom", "memory": None}
+    )
+    tables = [
+        pivot(part, rows, [], cells, counts=False)
+        for part, cells in ((trained, ["nll"]), (measured, ["memory", "time"]))
+    ]
+    whole = side_by_side(tables)
+    assert list(whole.index.names) == rows
+    assert [row if isinstance(row, str) else row[-1] for row in whole.index] == [
+        "backprop",
+        "aca",
+        "symplectic",
+    ]
+    texts = [[str(cell) for cell in row] for row in whole.to_numpy()]
+    assert texts == [["1", "OOM", "OOM"], ["–", "3", "0.5000"], ["1", "–", "–"]]

@@ -38,6 +38,12 @@ def test_another_configuration_is_another_job(tmp_path: Path) -> None:
     assert len(runs(tmp_path)) == 4
 
 
+def test_where_data_lie_is_no_part_of_an_experiment() -> None:
+    here, there = ({"seed": 1, "data": {"name": "a", "data_dir": d}} for d in ("/old", None))
+    other = {"seed": 1, "data": {"name": "b", "data_dir": "/old"}}
+    assert identity(here) == identity(there) != identity(other)
+
+
 def test_fresh_runs_it_again_beside_the_old_one(tmp_path: Path) -> None:
     train_job(job(tmp_path, "name=a"))
     assert train_job(job(tmp_path, "name=a", "fresh=true")) == Outcome("ok")

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from symadj.errors import InputError
 from symadj.run.directory import sole_user
-from symadj.run.resume import resumed_config
+from symadj.run.resume import check_same, resumed_config
 from symadj.run.train import train
 from tests.standins import losses, standin_config, train_quietly
 
@@ -31,6 +31,16 @@ def test_more_steps_go_on_where_the_run_ended(tmp_path: Path) -> None:
     config = resumed_config(composed(tmp_path, directory, "train.steps=9", constant), named)
     assert train(config).iterations == 9
     assert losses(directory) == losses(straight)
+
+
+def test_data_that_were_moved_are_the_same_data(tmp_path: Path) -> None:
+    saved, moved, other = (
+        OmegaConf.create({"seed": 1, "data": {"_target_": target, "data_dir": folder}})
+        for target, folder in (("a.B", "/old"), ("a.B", None), ("a.C", "/old"))
+    )
+    check_same(saved, moved, tmp_path)
+    with pytest.raises(InputError, match=r"data\._target_"):
+        check_same(saved, other, tmp_path)
 
 
 @pytest.mark.parametrize(

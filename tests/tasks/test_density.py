@@ -20,7 +20,7 @@ from symadj.errors import InputError
 from symadj.grad import GRADIENTS
 from symadj.models.cnf import CNF, ContinuousFlow
 from symadj.models.multiscale import MultiscaleCNF
-from symadj.tasks.density import Density
+from symadj.tasks.density import EXACT, Density
 
 RK4 = SolverSettings("rk4", num_steps=4)
 
@@ -144,14 +144,25 @@ def test_the_estimate_is_used_where_the_exact_trace_is_not_asked_for() -> None:
     data = Toy2D(size=50)
     model = CNF(2, hidden=(8,))
 
-    def nll(seed: int, *, exact: bool, exact_test: bool = True) -> float:
+    def nll(seed: int, *, exact: bool) -> float:
         torch.manual_seed(seed)
-        task = Density(exact_test=exact_test)
+        task = Density()
         return task.evaluate(model, data.val, data, integrator(), exact, 50)["nll"]
 
     assert nll(0, exact=False) == nll(0, exact=False) != nll(1, exact=False)
     assert nll(0, exact=True) == nll(1, exact=True)
-    assert nll(0, exact=True, exact_test=False) == nll(0, exact=False)
+
+
+@pytest.mark.parametrize(("dim", "exact"), [(2, True), (EXACT, True), (EXACT + 1, False)])
+def test_the_tests_trace_is_exact_where_a_point_has_few_entries(dim: int, exact: bool) -> None:
+    data = VectorData("x", *(torch.zeros(2, dim) for _ in range(3)), note="")
+    task = Density()
+    task.bind(data, CNF(dim, hidden=(2,)), integrator())
+    assert task.exact_test is exact
+    for told in (True, False):
+        task = Density(exact_test=told)
+        task.bind(data, CNF(dim, hidden=(2,)), integrator())
+        assert task.exact_test is told
 
 
 def test_images_are_drawn_real_beside_sampled() -> None:

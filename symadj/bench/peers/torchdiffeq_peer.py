@@ -136,8 +136,6 @@ class TorchdiffeqCandidate(TorchCandidate):
     """
 
     def __init__(self, problem: BenchProblem, peer: Peer) -> None:
-        if not peer.tangent:
-            hide_tangents(problem.parts.model)
         self.peer = TorchdiffeqIntegrator(problem.parts.integrator.solver, peer.adjoint)
         super().__init__(problem, self.peer)
 
@@ -152,19 +150,6 @@ class TorchdiffeqCandidate(TorchCandidate):
         """The gradient in float64 on given steps; the adjoint's backward steps stay its own."""
         integrator = TorchdiffeqIntegrator(self.peer.solver, self.peer.adjoint, grids)
         return self.problem.replayed_gradient(integrator)[0]
-
-
-def hide_tangents(model: nn.Module) -> None:
-    """Takes the networks' `tangent` away, so that traces go through torch.autograd.grad.
-
-    Raises:
-        IncompatibleError: no network has one: the row would be another one's twin.
-    """
-    found = [module for module in model.modules() if hasattr(module, "tangent")]
-    if not found:
-        raise IncompatibleError("the model has no trace that could be computed in two ways.")
-    for module in found:
-        module.tangent = None  # type: ignore[assignment]
 
 
 class _Counted(nn.Module):
