@@ -29,7 +29,7 @@ def run(script: ModuleType, *arguments: object) -> int:
 
 
 def cells_of(script: ModuleType, preset: str) -> list[Cell]:
-    nothing = Namespace(miniboone=None, bsds_images=None)
+    nothing = Namespace(miniboone=None, bsds_images=None, full=True)
     chosen = script.EXPERIMENT.presets[preset](nothing)
     return [*chosen.prepare, *chosen.cells]
 
