@@ -186,9 +186,7 @@ def errors_over_time(
     return figure
 
 
-def _method(
-    ax: Axes, name: str, runs: pd.DataFrame, style: Style, place: tuple[int, int]
-) -> None:
+def _method(ax: Axes, name: str, runs: pd.DataFrame, style: Style, place: tuple[int, int]) -> None:
     """The line and band of a method, the `place`-th of so many."""
     number, methods = place
     every = max(1, len(runs) // 6)
