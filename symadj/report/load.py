@@ -13,7 +13,7 @@ import pandas as pd
 
 from symadj.errors import InputError
 from symadj.report.flatten import Row, flatten, share_data_names
-from symadj.report.frames import column, numbers, where
+from symadj.report.frames import column, numbers
 from symadj.run.files import CONFIG, HISTORY, RECORD, ROLLOUT
 from symadj.run.history import read_history
 from symadj.run.record import RunRecord
@@ -152,7 +152,7 @@ def _read(path: Path) -> Row:
 
 def _numbers(found: pd.DataFrame, needed: Sequence[str]) -> pd.DataFrame:
     table = pd.DataFrame({str(name): numbers(column(found, name)) for name in found})
-    return where(table, table[list(needed)].notna().all(axis=1))
+    return table.dropna(subset=list(needed))
 
 
 def _find(sources: Iterable[str | Path]) -> Iterator[Path | Skipped]:
