@@ -157,7 +157,8 @@ def test_the_models_own_energy_is_followed_from_each_start(batch_size: int) -> N
     )
     rolled = RollOut(data.dt, data.test, predicted, torch.tensor([3, 2]))
     assert model_energy_drift(Kinetic(), rolled, data, batch_size) == pytest.approx(4.0)
-    on_grid = SnapshotData("grid", (predicted[:1],) * 3, 0.1, dx=0.5)
+    u = predicted[:1]
+    on_grid = SnapshotData("grid", (u, u, u), 0.1, dx=0.5)
     assert model_energy_drift(Kinetic("skew"), rolled, on_grid, batch_size) == pytest.approx(2.0)
 
 
