@@ -78,11 +78,13 @@ class Preset:
         cells: what is run, in this order.
         notes: what a reader of the tables must know of it.
         prepare: cells that others build on and that no table shows.
+        shown: cells that are not run, and whose results the tables show where there are any.
     """
 
     cells: Sequence[Cell]
     notes: Sequence[str] = ()
     prepare: Sequence[Cell] = field(default=())
+    shown: Sequence[Cell] = field(default=())
 
 
 @functools.cache

@@ -135,9 +135,10 @@ class _Command:
             self._run(chosen)
         finally:
             left = [(cell, self._plan(cell).found) for cell in preset.cells]
+            more = [(cell, found) for cell in preset.shown if (found := self._plan(cell).found)]
             if any(found for _, found in left):
                 table = self.experiment.table
-                save(self.out, self.arguments.preset, preset.notes, left, table)
+                save(self.out, self.arguments.preset, preset.notes, [*left, *more], table)
                 self._draw()
         missing = sum(found is None for _, found in left)
         if missing:

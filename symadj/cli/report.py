@@ -13,7 +13,13 @@ import pandas as pd
 import symadj
 from symadj.errors import InputError
 from symadj.report.frames import where
-from symadj.report.load import Skipped, SkippedFileWarning, load_histories, load_runs
+from symadj.report.load import (
+    Skipped,
+    SkippedFileWarning,
+    load_histories,
+    load_rollouts,
+    load_runs,
+)
 from symadj.report.names import ALIASES, labels, text_of
 from symadj.report.plots import report_figures
 from symadj.report.tables import differing, latest, pivot
@@ -94,11 +100,12 @@ def _report(arguments: argparse.Namespace) -> int:
         if arguments.out is not None:
             written = write_table(table, arguments.out, **looks)
             if arguments.plots:
-                histories = load_histories(runs)
-                _name(histories.skipped)
-                skipped += histories.skipped
+                histories, rollouts = load_histories(runs), load_rollouts(runs)
+                for more in (histories.skipped, rollouts.skipped):
+                    _name(more)
+                    skipped += more
                 names = (arguments.rows, arguments.columns)
-                figures = report_figures(runs, histories.frame, *names)
+                figures = report_figures(runs, histories.frame, *names, rollouts.frame)
                 written += write_figures(figures, arguments.out)
             say("written: " + ", ".join(map(str, written)))
     return SKIPPED if skipped else OK

@@ -23,6 +23,8 @@ SETTINGS = (
     ("solver.rtol=1e-6 solver.atol=1e-8", "tolerances of the adaptive solvers"),
     ("data=csv data.path=FILE", "your own table, .csv or .npy"),
     ("data=toy2d data.name=8gaussians", "a two-dimensional toy set, with a density plot"),
+    ("data=two_body", "a physical system, with a task and a model that fit it"),
+    ("data=trajectories data.path=mine.npz", "your own trajectories: t [T], u [n, T, ...]"),
     ("model.components=2", "stacked flows, each with a solve of its own"),
     ("train.steps=100", "training iterations"),
     ("train.batch_size=100", "samples per iteration"),

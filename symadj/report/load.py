@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,8 @@ import pandas as pd
 
 from symadj.errors import InputError
 from symadj.report.flatten import Row, flatten, share_data_names
-from symadj.report.frames import column, numbers, where
-from symadj.run.files import CONFIG, HISTORY, RECORD
+from symadj.report.frames import column, numbers
+from symadj.run.files import CONFIG, HISTORY, RECORD, ROLLOUT
 from symadj.run.history import read_history
 from symadj.run.record import RunRecord
 
@@ -89,20 +89,50 @@ def load_histories(runs: pd.DataFrame) -> Loaded:
         One row per training iteration of every run: the columns of history.csv as numbers, and
         `path`, which is that of the run's record.
     """
+    return _beside(runs, HISTORY, read_history, ("iteration", "wall"))
+
+
+def load_rollouts(runs: pd.DataFrame) -> Loaded:
+    """Reads the rollout.csv beside each record that has one: errors of its roll-outs over time.
+
+    Args:
+        runs: as `load_runs` gives it.
+
+    Returns:
+        One row per snapshot of every run: the columns of `symadj.tasks.rollout.errors_over_time`
+        as numbers, and `path`, which is that of the run's record.
+    """
+    return _beside(runs, ROLLOUT, _read_table, ("t", "state_mse"))
+
+
+def _beside(
+    runs: pd.DataFrame, name: str, read: Callable[[Path], pd.DataFrame], needed: Sequence[str]
+) -> Loaded:
+    """The tables of this name beside the records, each with its record's path.
+
+    Rows without a number in the first needed columns, such as a torn last one, are left out.
+    """
     parts: list[pd.DataFrame] = []
     skipped: list[Skipped] = []
     for path in map(str, column(runs, "path")):
-        history = Path(path).with_name(HISTORY)
-        if Path(path).name != RECORD or not history.is_file():
+        file = Path(path).with_name(name)
+        if Path(path).name != RECORD or not file.is_file():
             continue
         try:
-            parts.append(_numbers(read_history(history)).assign(path=path))
+            parts.append(_numbers(read(file), needed).assign(path=path))
         except KeyError as error:
-            skipped.append(Skipped(history, f"no history: column {error} is missing"))
+            skipped.append(Skipped(file, f"column {error} is missing"))
         except InputError as error:
-            skipped.append(Skipped(history, str(error)))
+            skipped.append(Skipped(file, str(error)))
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"path": []})
     return _loaded(frame, skipped)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read ({error}).") from error
 
 
 def _loaded(frame: pd.DataFrame, skipped: list[Skipped]) -> Loaded:
@@ -120,9 +150,9 @@ def _read(path: Path) -> Row:
     return {"path": str(path), **flatten(record)}
 
 
-def _numbers(history: pd.DataFrame) -> pd.DataFrame:
-    table = pd.DataFrame({str(name): numbers(column(history, name)) for name in history})
-    return where(table, table["iteration"].notna() & table["wall"].notna())
+def _numbers(found: pd.DataFrame, needed: Sequence[str]) -> pd.DataFrame:
+    table = pd.DataFrame({str(name): numbers(column(found, name)) for name in found})
+    return table.dropna(subset=list(needed))
 
 
 def _find(sources: Iterable[str | Path]) -> Iterator[Path | Skipped]:

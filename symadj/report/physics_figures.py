@@ -14,11 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from symadj.report.panels import legend_above
 from symadj.report.style import (
     COLUMN_WIDTH,
     FONT_SIZE,
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
+    Style,
     dress,
     new_figure,
     styles_of,
@@ -34,7 +36,7 @@ PALE = 0.45
 SQUARE_UP_TO = 4.0
 ROUNDING = 1e-9
 MISSING = "#BDBDBD"
-NAMES = {"t": "time t", "x": "position x"}
+NAMES = {"t": "time t", "x": "position x", "angular_momentum": "angular momentum"}
 ERRORS = {"state_mse": "state", "energy_mse": "energy", "mass_mse": "mass"}
 
 
@@ -155,7 +157,8 @@ def errors_over_time(
     """Mean squared errors of roll-outs against prediction time, a line per gradient method.
 
     The line is the median over the runs of a method, its band reaches from the least to the largest
-    one. A run that got no further ends there: the median is over the others from then on.
+    one. A run that got no further ends there: the median is over the others from then on. Exact
+    methods lie on each other: every line has markers at places of its own, and the first are wider.
 
     Args:
         errors: method -> one table per run, as `symadj.tasks.rollout.errors_over_time` makes it.
@@ -167,23 +170,41 @@ def errors_over_time(
     axes = figure.subplots(1, len(quantities), squeeze=False)[0]
     styles = styles_of(errors)
     for ax, quantity in zip(axes, quantities, strict=True):
-        for name, tables in errors.items():
+        for place, (name, tables) in enumerate(errors.items()):
             runs = pd.concat([table.set_index("t")[quantity] for table in tables], axis=1)
             runs = runs.iloc[1:].where(runs > 0)
-            style = styles[name]
-            line = {"color": style.color, "linestyle": style.dash, "label": name}
-            ax.plot(runs.index, runs.median(axis=1), linewidth=1.3, **line)
-            if runs.shape[1] > 1:
-                band = (runs.min(axis=1), runs.max(axis=1))
-                ax.fill_between(runs.index, *band, color=style.color, alpha=0.15, linewidth=0)
+            _method(ax, name, runs, styles[name], (place, len(errors)))
         what = ERRORS.get(quantity, quantity)
         unit = (units or {}).get(what)
         squared = f"({unit})$^2$" if unit and " " in unit else f"{unit}$^2$"
         label = f"mean squared error of the {what}" + (f" [{squared}]" if unit else "")
         dress(ax, "prediction " + _label("t", units), label, title)
         ax.set_yscale("log")
-    axes[0].legend(frameon=False, fontsize=SMALL_FONT_SIZE)
+    most = max((len(tables) for tables in errors.values()), default=0)
+    band = f"line: median, band: least to largest of {most} runs" if most > 1 else ""
+    legend_above(figure, axes, list(errors), band)
     return figure
+
+
+def _method(ax: Axes, name: str, runs: pd.DataFrame, style: Style, place: tuple[int, int]) -> None:
+    """The line and band of a method, the `place`-th of so many."""
+    number, methods = place
+    every = max(1, len(runs) // 6)
+    ax.plot(
+        runs.index,
+        runs.median(axis=1),
+        color=style.color,
+        linestyle=style.dash,
+        linewidth=1.2 + 0.5 * (methods - 1 - number),
+        marker=style.marker,
+        markersize=4,
+        markevery=(number * every // methods, every),
+        label=name,
+    )
+    if runs.shape[1] > 1:
+        low, high = runs.min(axis=1), runs.max(axis=1)
+        shade = {"color": style.color, "alpha": 0.25 / methods, "linewidth": 0}
+        ax.fill_between(runs.index, low, high, **shade)
 
 
 def _label(name: str, units: Units | None) -> str:

@@ -81,7 +81,7 @@ def side_by_side(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def best(table: pd.DataFrame) -> pd.DataFrame:
-    """Marks, with True, the best cell of each column (several where they are equal).
+    """Marks, with True, the best cell of each column (several where means agree in four digits).
 
     A cell in which runs failed takes no part: its mean is that of the survivors. Where only one
     row could be best of one, none is.
@@ -201,6 +201,8 @@ def _best_of(column: list[object]) -> list[bool]:
         else None
         for cell in column
     ]
+    # Digits that a table does not show make no cell better than another.
+    means = [None if mean is None else float(f"{mean:.4g}") for mean in means]
     known = [mean for mean in means if mean is not None]
     # Equal in all rows that have a number: none of these is better than another.
     if len(column) < 2 or not known or (len(known) > 1 and len(set(known)) == 1):

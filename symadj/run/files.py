@@ -15,6 +15,7 @@ LOG = "log.txt"
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
 PLOTS = "plots"
+ROLLOUT = "rollout.csv"
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

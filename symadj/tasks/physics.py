@@ -17,6 +17,7 @@ from symadj.report.physics_figures import invariants, phase_portraits, space_tim
 from symadj.tasks.rollout import (
     RollOut,
     errors_over_time,
+    model_energy_drift,
     roll_out,
     rollout_scores,
     rollout_settings,
@@ -140,7 +141,7 @@ class Physics:
         Returns:
             "loss"; where the true system is known "derivative_mse", the mean of
             (model(u) - du/dt)^2 over states and entries, in squared units of the state over time;
-            for a test those of `rollout_scores` as well.
+            for a test those of `rollout_scores` and `model_energy_drift` as well.
         """
         with torch.no_grad():
             batch = self._spread(x)
@@ -152,6 +153,8 @@ class Physics:
             rolled = self._roll_out(model, x[: self.rollouts], data, integrator, batch_size)
             self.errors = errors_over_time(rolled, data)
             scores |= rollout_scores(self.errors, rolled)
+            drift = model_energy_drift(model, rolled, data, batch_size)
+            scores |= {} if drift is None else {"model_energy_drift": drift}
         return scores
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -168,7 +171,7 @@ class Physics:
         """Pictures of roll-outs of the first test trajectories, by file stem.
 
         A field on a grid: "space_time" and "invariants" (energy and mass). Other states:
-        "phase_portrait" (or "time_series" of one entry) and "invariants" (the energy).
+        "phase_portrait" (or "time_series" of one entry) and "invariants" (energy, momenta).
         """
         like = next(model.parameters())
         count = 1 if data.dx is not None else DRAWN
@@ -222,11 +225,11 @@ def draw(rolled: RollOut, data: SnapshotData) -> dict[str, Figure]:
         )
     else:
         figures["time_series"] = time_series(t, truth.numpy(), predicted.numpy(), data.name)
-    kept = {}
-    for name, of_state in (("energy", data.system.energy), ("mass", data.system.mass)):
-        true, ours = of_state(truth), of_state(predicted)
-        if true is not None and ours is not None:
-            kept[name] = (true.numpy(), ours.numpy())
+    ours = data.system.invariants(predicted)
+    kept = {
+        name: (true.numpy(), ours[name].numpy())
+        for name, true in data.system.invariants(truth).items()
+    }
     if kept:
         figures["invariants"] = invariants(t, kept, data.units, data.name)
     return figures

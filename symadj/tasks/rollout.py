@@ -118,14 +118,13 @@ def errors_over_time(rolled: RollOut, data: SnapshotData) -> pd.DataFrame:
     """Mean squared errors at every snapshot, over the trajectories that got so far.
 
     Columns: "t"; "reached", the share of trajectories that did; "state_mse", over the entries of
-    the state; "energy_mse" and "mass_mse" of the true system's energy and mass, where it has them.
-    Units are the squares of the quantities' own.
+    the state; "energy_mse", "mass_mse" and the like of what the true system keeps or lets fall
+    (`System.invariants`). Units are the squares of the quantities' own.
     """
     errors = {"state_mse": (rolled.predicted - rolled.truth).square().mean(-1)}
-    for name, of_state in (("energy", data.system.energy), ("mass", data.system.mass)):
-        true, predicted = of_state(rolled.truth), of_state(rolled.predicted)
-        if true is not None and predicted is not None:
-            errors[f"{name}_mse"] = (predicted - true).square()
+    predicted = data.system.invariants(rolled.predicted)
+    for name, true in data.system.invariants(rolled.truth).items():
+        errors[f"{name}_mse"] = (predicted[name] - true).square()
     snapshots = rolled.truth.shape[1]
     alive = torch.arange(snapshots) < rolled.reached.unsqueeze(-1)
     columns = {"t": (rolled.dt * torch.arange(snapshots, dtype=torch.float64)).numpy()}
@@ -139,9 +138,9 @@ def rollout_scores(errors: pd.DataFrame, rolled: RollOut) -> dict[str, float]:
     """The means of `errors_over_time` over all predicted snapshots, the given first one left out.
 
     Returns:
-        "state_mse", "energy_mse", "mass_mse" (the latter two where the system has them; NaN where
-        nothing was predicted), "rollout_snapshots": how many snapshots after the first one the
-        shortest roll-out got to, and "rollout_failed": how many did not get to the last one.
+        "state_mse", "energy_mse" and the like (NaN where nothing was predicted),
+        "rollout_snapshots": how many snapshots after the first one the shortest roll-out got to,
+        and "rollout_failed": how many did not get to the last one.
     """
     later = errors.iloc[1:]
     weights = later["reached"].to_numpy()
@@ -153,3 +152,25 @@ def rollout_scores(errors: pd.DataFrame, rolled: RollOut) -> dict[str, float]:
     failed = (rolled.reached < rolled.truth.shape[1]).sum()
     shortest = int(rolled.reached.min()) - 1
     return {**scores, "rollout_snapshots": float(shortest), "rollout_failed": float(failed)}
+
+
+def model_energy_drift(
+    model: nn.Module, rolled: RollOut, data: SnapshotData, batch_size: int
+) -> float | None:
+    """How far the roll-outs leave the energy that the model itself has learnt and keeps.
+
+    The largest |E(u(t)) - E(u(0))| over trajectories and snapshots, E = `model.energy`, times dx
+    where the state is a field on a grid: in units of the true energy. The field keeps E exactly,
+    so what is left is the solver's error and rounding.
+
+    Returns:
+        None where the model has no energy, or one that is to fall.
+    """
+    energy = getattr(model, "energy", None)
+    if energy is None or getattr(model, "structure", "skew") != "skew":
+        return None
+    states = rolled.predicted.flatten(0, 1).to(next(model.parameters()))
+    with torch.no_grad():
+        values = torch.cat([energy(part).double().cpu() for part in states.split(batch_size)])
+    values = (data.dx or 1.0) * values.unflatten(0, rolled.predicted.shape[:2])
+    return float((values - values[:, :1]).abs().nan_to_num().max())

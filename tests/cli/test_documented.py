@@ -37,6 +37,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     values = np.random.default_rng(0).normal(size=(60, 3))
     np.savetxt("table.csv", values, delimiter=",", header="a,b,c", comments="")
     np.save("table.npy", values)
+    np.savez("mine.npz", t=np.arange(20.0), u=values.reshape(3, 20, 3))
     return tmp_path
 
 

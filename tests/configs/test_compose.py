@@ -8,6 +8,7 @@ import inspect
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from symadj.cli.bench import APP as BENCH
 from symadj.grad import GRADIENTS
 from symadj.ode.integrator import Integrator
 from symadj.ode.settings import SolverSettings
@@ -79,6 +80,36 @@ def test_the_defaults_are_those_that_the_documentation_names() -> None:
     assert config.model._target_.endswith("CNF")
     assert config.task._target_.endswith("Density")
     assert config.train.max_seconds <= 180
+
+
+PHYSICAL = {
+    "kdv": "EnergyConv",
+    "cahn_hilliard": "EnergyConv",
+    "mass_spring": "HNN",
+    "pendulum": "HNN",
+    "double_pendulum": "HNN",
+    "two_body": "HNN",
+    "lorenz63": "NodeMLP",
+    "trajectories": "NodeMLP",
+}
+
+
+@pytest.mark.parametrize("command", ["train", "bench"])
+@pytest.mark.parametrize(("data", "model"), PHYSICAL.items())
+def test_physical_data_choose_a_task_and_a_model(data: str, model: str, command: str) -> None:
+    assert BENCH.config_name == "bench"
+    config = compose(command, [f"data={data}"])
+    assert config.task._target_.endswith(".Physics")
+    assert config.model._target_.endswith(f".{model}")
+
+
+def test_a_choice_of_the_user_or_of_an_experiment_beats_that_of_the_data() -> None:
+    chosen = compose("train", ["model=node_mlp", "data=two_body", "task=density"])
+    assert chosen.model._target_.endswith(".NodeMLP")
+    assert chosen.task._target_.endswith(".Density")
+    assert compose("train", ["experiment=kdv", "model=node_conv"]).model._target_.endswith("Conv")
+    moved = compose("train", ["experiment=two_body", "data=lorenz63"])
+    assert moved.model._target_.endswith(".HNN"), "the experiment's, whatever the data"
 
 
 def test_an_experiment_says_only_what_differs() -> None:

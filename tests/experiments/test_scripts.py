@@ -20,6 +20,7 @@ import tolerance
 from harness import Cell, main
 from harness.cell import APPS
 from harness.results import FILE
+from symadj.report.names import MISSING
 
 SCRIPTS = (table2, table3, table4, tolerance, rounding, steps)
 TWO = ("adjoint", "symplectic")
@@ -30,7 +31,7 @@ def run(script: ModuleType, *arguments: object) -> int:
 
 
 def cells_of(script: ModuleType, preset: str) -> list[Cell]:
-    nothing = Namespace(miniboone=None, bsds_images=None)
+    nothing = Namespace(miniboone=None, bsds_images=None, full=True)
     chosen = script.EXPERIMENT.presets[preset](nothing)
     return [*chosen.prepare, *chosen.cells]
 
@@ -130,9 +131,31 @@ def test_roll_outs_are_kept_with_the_records(tmp_path: Path, monkeypatch) -> Non
     out = tmp_path / "out"
     assert run(table4, "--preset", "smoke", "--out", out) == 0
     cells = json.loads((out / FILE).read_text())["cells"]
-    assert len(cells) == 4
-    assert {len(cell["table"]["t"]) for cell in cells} == {5}
+    parts = [cell["labels"]["part"] for cell in cells]
+    assert (parts.count("train"), parts.count("bench")) == (4, 4)
+    assert {len(cell["table"]["t"]) for cell in cells if "table" in cell} == {5}
     assert {"kdv.png", "cahn_hilliard.png"} <= {path.name for path in out.iterdir()}
+    table = (out / "table4.md").read_text()
+    assert MISSING not in table, "errors and costs meet in one row"
+    assert "symplectic's memory is" in table
+
+
+def test_the_training_that_takes_hours_is_asked_for_and_shown_from_then_on(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("SYMADJ_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(table4, "GRADS", ("symplectic",))
+    out = tmp_path / "out"
+    smoke = ("--preset", "smoke", "--out", out)
+    assert run(table4, *smoke) == 0
+    assert not (out / "full.md").exists()
+    assert run(table4, *smoke, "--full", "--only", "full") == 0
+    shown = (out / "full.md").read_text()
+    assert "2 iterations" in shown
+    assert "0.0233" in shown
+    assert run(table4, *smoke) == 0
+    assert (out / "full.md").read_text() == shown
+    assert "Unfinished" not in shown
 
 
 def test_cells_that_would_end_too_late_are_left(tmp_path: Path, capsys) -> None:

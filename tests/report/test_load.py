@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from symadj.errors import InputError
-from symadj.report.load import SkippedFileWarning, load_histories, load_runs
+from symadj.report.load import (
+    SkippedFileWarning,
+    load_histories,
+    load_rollouts,
+    load_runs,
+)
 from tests.report.runs import HEADER, MIB, record, straight, write_run
 
 
@@ -199,3 +204,18 @@ def test_words_where_numbers_belong_are_missing_values(tmp_path: Path) -> None:
     frame = load_histories(load_runs([tmp_path]).frame).frame
     assert frame["iteration"].tolist() == [1]
     assert frame["loss"].isna().all()
+
+
+def test_roll_outs_are_joined_by_the_path_of_the_record(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "a")
+    a.with_name("rollout.csv").write_text("t,reached,state_mse\n0,1,0\n0.5,1,0.25\n1,0.5")
+    write_run(tmp_path / "b")
+    loaded = load_rollouts(load_runs([tmp_path]).frame)
+    assert loaded.frame["path"].tolist() == [str(a)] * 2
+    assert loaded.frame["state_mse"].tolist() == [0, 0.25], "a torn last row is left out"
+    a.with_name("rollout.csv").write_text("t,reached\n0,1\n")
+    with pytest.warns(SkippedFileWarning, match=r"rollout\.csv.*state_mse"):
+        assert load_rollouts(load_runs([tmp_path]).frame).frame.empty
+    a.with_name("rollout.csv").write_bytes(b"")
+    with pytest.warns(SkippedFileWarning, match="cannot be read"):
+        load_rollouts(load_runs([tmp_path]).frame)

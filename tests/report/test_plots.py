@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from symadj.errors import InputError
 from symadj.report.curves import band
 from symadj.report.frontier import Point, nondominated
-from symadj.report.load import load_histories, load_runs
+from symadj.report.load import load_histories, load_rollouts, load_runs
 from symadj.report.plots import (
     cost_bars,
     evaluation_curves,
@@ -270,3 +270,25 @@ def test_text_is_legible_at_the_width_it_is_made_for(tmp_path: Path) -> None:
         for ax in figure.axes:
             labels = [ax.xaxis.label, ax.yaxis.label, *ax.get_xticklabels(), *ax.texts]
             assert min(float(label.get_fontsize()) for label in labels) >= 7
+
+
+def test_roll_outs_have_a_figure_for_each_data_set(tmp_path: Path) -> None:
+    data = {"name": "spring 1", "dim": 2, "note": "", "train": 1, "val": 1, "test": 1}
+    for i, (grad, name) in enumerate(
+        [("aca", "spring 1"), ("symplectic", "spring 1"), ("symplectic", "own")]
+    ):
+        path = write_run(tmp_path / str(i), grad=grad, data={**data, "name": name})
+        energy = ",energy_mse\n0,0,0\n1,4,9\n" if name != "own" else "\n0,0\n1,4\n"
+        path.with_name("rollout.csv").write_text("t,state_mse" + energy)
+    runs = load_runs([tmp_path]).frame
+    rollouts = load_rollouts(runs).frame
+    figures = report_figures(runs, pd.DataFrame({"path": []}), rollouts=rollouts)
+    found = {name: figure for name, figure in figures.items() if "rollout" in name}
+    assert set(found) == {"rollout_spring_1", "rollout_own"}
+    state, energy = found["rollout_spring_1"].axes
+    assert [line.get_label() for line in state.lines] == ["aca", "symplectic"]
+    assert ys(energy.lines[0])[-1] == 9
+    (single,) = found["rollout_own"].axes
+    assert xs(single.lines[0]).tolist() == [1.0]
+    one = report_figures(runs, pd.DataFrame({"path": []}), ("grad",), (), rollouts)
+    assert "rollout" in one

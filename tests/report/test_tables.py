@@ -204,6 +204,11 @@ def test_the_lowest_mean_is_best_of_those_without_failures() -> None:
     assert marked(cells) == [False, False, True, False, True]
 
 
+def test_what_differs_by_rounding_is_equally_good() -> None:
+    assert marked([Cell(v, None, 1) for v in (0.3, 0.3 * (1 + 1e-12), 0.4)]) == [True, True, False]
+    assert marked([Cell(0.3, None, 1), Cell(0.3 * (1 + 1e-12), None, 1)]) == [False, False]
+
+
 def test_nothing_is_best_where_nothing_differs_or_has_no_sense() -> None:
     assert marked([Cell(1.0, None, 1)]) == [False]
     assert marked([Cell(1.0, None, 1), Cell(1.0, None, 1)]) == [False, False]

@@ -168,9 +168,22 @@ def test_a_run_from_the_command_line_to_its_files(tmp_path: Path) -> None:
     assert record.status == "ok"
     assert record.metrics["test/rollout_snapshots"] == 99
     assert {"train/loss", "val/loss", "test/loss", "test/energy_mse"} <= set(record.metrics)
+    assert record.metrics["test/model_energy_drift"] < 1e-2
     assert len(pd.read_csv(directory / "rollout.csv")) == 100
     drawn = {path.name for path in (directory / "plots").iterdir()}
     assert {"phase_portrait.png", "invariants.png"} <= drawn
+
+
+def test_two_bodies_as_they_come_keep_the_energy_that_was_learnt(tmp_path: Path) -> None:
+    given = ("data=two_body", "data.samples=4", "model.hidden=[8]", "task.windows=20")
+    where = (f"out={tmp_path}", "name=run", "train.steps=3", "train.eval_every=2", "measure=none")
+    tight = ("dtype=float64", "solver.rtol=1e-9", "solver.atol=1e-9")
+    overrides = [*given, *where, *tight]
+    record = train(compose("train", overrides), overrides)
+    assert record.status == "ok"
+    assert record.metrics["test/model_energy_drift"] < 1e-6
+    for name in ("energy", "momentum", "angular_momentum"):
+        assert record.metrics[f"test/{name}_mse"] > 1e-8, "three iterations teach no law"
 
 
 def test_a_run_whose_roll_out_diverges_ends_with_a_record(tmp_path: Path) -> None:

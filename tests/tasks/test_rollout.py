@@ -13,6 +13,7 @@ from symadj.errors import IncompatibleError
 from symadj.tasks.rollout import (
     RollOut,
     errors_over_time,
+    model_energy_drift,
     roll_out,
     rollout_scores,
     rollout_settings,
@@ -132,3 +133,37 @@ def test_an_adaptive_roll_out_is_bounded() -> None:
 def test_an_explicit_grid_is_refused() -> None:
     with pytest.raises(IncompatibleError, match="grid"):
         rollout_settings(SolverSettings(grid=(0.0, 0.1)), 1, 7, 10)
+
+
+class Kinetic(nn.Module):
+    """A model whose energy is half the square of the first entry."""
+
+    def __init__(self, structure: str | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones((), dtype=torch.float64))
+        if structure is not None:
+            self.structure = structure
+
+    def energy(self, u: Tensor) -> Tensor:
+        return self.weight * u[..., 0].square() / 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_the_models_own_energy_is_followed_from_each_start(batch_size: int) -> None:
+    data = spring_data(2, 3)
+    predicted = torch.tensor(
+        [[[1.0, 9], [2, 0], [1, 4]], [[3.0, 0], [1, 0], [math.nan, math.nan]]],
+        dtype=torch.float64,
+    )
+    rolled = RollOut(data.dt, data.test, predicted, torch.tensor([3, 2]))
+    assert model_energy_drift(Kinetic(), rolled, data, batch_size) == pytest.approx(4.0)
+    u = predicted[:1]
+    on_grid = SnapshotData("grid", (u, u, u), 0.1, dx=0.5)
+    assert model_energy_drift(Kinetic("skew"), rolled, on_grid, batch_size) == pytest.approx(2.0)
+
+
+def test_a_model_that_keeps_no_energy_has_no_drift() -> None:
+    data = spring_data()
+    rolled = roll_out(Spring(), data.test, data.dt, TIGHT, 10)
+    assert model_energy_drift(Spring(), rolled, data, 10) is None
+    assert model_energy_drift(Kinetic("dissipative"), rolled, data, 10) is None

@@ -92,6 +92,10 @@ class PeriodicPDE(System):
         """dx times the sum of u over the grid."""
         return self.dx * u.sum(-1)
 
+    def invariants(self, u: Tensor) -> dict[str, Tensor]:
+        """Energy and mass."""
+        return {"energy": self.energy(u), "mass": self.mass(u)}
+
 
 def discrete_gradient_trajectories(
     system: PeriodicPDE, starts: Tensor, dt: float, steps: int

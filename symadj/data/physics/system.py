@@ -15,13 +15,9 @@ class System:
         """f(u), of u's shape."""
         raise NotImplementedError
 
-    def energy(self, u: Tensor) -> Tensor | None:
-        """The energy of every state; None: the system has none that is known."""
-        return None
-
-    def mass(self, u: Tensor) -> Tensor | None:
-        """The conserved total of every state; None: there is none."""
-        return None
+    def invariants(self, u: Tensor) -> dict[str, Tensor]:
+        """By name, of every state, what the system keeps or lets fall, as far as it is known."""
+        return {}
 
 
 class HamiltonianSystem(System):
@@ -30,3 +26,7 @@ class HamiltonianSystem(System):
     def energy(self, u: Tensor) -> Tensor:
         """H(q, p) of every state."""
         raise NotImplementedError
+
+    def invariants(self, u: Tensor) -> dict[str, Tensor]:
+        """The energy."""
+        return {"energy": self.energy(u)}

@@ -34,6 +34,16 @@ class TwoBodySystem(HamiltonianSystem):
         pulls = torch.stack([force, -force], dim=-1).flatten(-2)
         return torch.cat([p, pulls], dim=-1)
 
+    def invariants(self, u: Tensor) -> dict[str, Tensor]:
+        """Energy, the length of the total momentum, and the angular momentum about the origin."""
+        q, p = (half.unflatten(-1, (2, 2)) for half in u.chunk(2, dim=-1))
+        (x, y), (px, py) = q.unbind(-2), p.unbind(-2)
+        return {
+            **super().invariants(u),
+            "momentum": p.sum(-1).square().sum(-1).sqrt(),
+            "angular_momentum": (x * py - y * px).sum(-1),
+        }
+
 
 def _separation(q: Tensor) -> Tensor:
     """From the first body to the second, [..., 2]."""

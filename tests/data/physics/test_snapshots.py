@@ -53,4 +53,4 @@ def test_a_horizon_that_does_not_fit_is_refused(horizon: int) -> None:
 def test_data_without_a_system_offer_their_dimension_only() -> None:
     assert data().model_arguments() == {"dim": 2}
     assert not data().known
-    assert data().system.energy(numbered()) is None
+    assert data().system.invariants(numbered()) == {}

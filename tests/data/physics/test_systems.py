@@ -46,7 +46,7 @@ def test_lorenz_at_a_known_point_and_its_fixed_point() -> None:
     assert torch.allclose(system.derivative(u), u.new_tensor([10.0, 23.0, -6.0]))
     c = (8 / 3 * 27) ** 0.5
     assert system.derivative(u.new_tensor([c, c, 27.0])).abs().max() < 1e-12
-    assert system.energy(u) is None
+    assert system.invariants(u) == {}
 
 
 def test_double_pendulum_swings_like_two_coupled_oscillators_when_small() -> None:
@@ -127,17 +127,29 @@ def test_two_body_orbits_as_published() -> None:
         vel *= 1 + 0.05 * random.randn()
         state = np.array([[*pos, *vel], [*-pos, *-vel]])
         assert np.allclose(orbit[0], state.T.flatten(), rtol=0, atol=1e-14)
-    energy = data.system.energy(data.test)
-    assert energy is not None
-    assert (energy - energy[:, :1]).abs().max() < 1e-8
+    kept = data.system.invariants(data.test)
+    assert set(kept) == {"energy", "momentum", "angular_momentum"}
+    for value in kept.values():
+        assert (value - value[:, :1]).abs().max() < 1e-8
+    assert kept["momentum"].max() < 1e-8
+    # Both bodies turn alike: twice x vy - y vx of the first.
+    x, y, vx, vy = data.test[:, 0, [0, 2, 4, 6]].unbind(-1)
+    assert torch.allclose(kept["angular_momentum"][:, 0], 2 * (x * vy - y * vx), rtol=1e-12)
     assert (data.test[..., 0::2] + data.test[..., 1::2]).abs().max() < 1e-7, "centre of mass"
+
+
+def test_the_momentum_of_two_bodies_is_that_of_both() -> None:
+    u = torch.tensor([0.0, 0, 0, 0, 1, 2, 3, 1], dtype=torch.float64)
+    u[0] = 1.0
+    with_distance = TwoBodySystem().invariants(u)
+    assert with_distance["momentum"].item() == pytest.approx(5.0)
+    assert with_distance["angular_momentum"].item() == pytest.approx(3.0)
 
 
 def test_double_pendulums_keep_their_energy() -> None:
     data = DoublePendulum(samples=4)
     assert [len(s) for s in (data.train, data.val, data.test)] == [2, 1, 1]
-    energy = data.system.energy(data.train)
-    assert energy is not None
+    energy = data.system.invariants(data.train)["energy"]
     assert (energy - energy[:, :1]).abs().max() < 1e-6
     assert data.train[:, 0, :2].abs().max() <= 1
     assert (data.train[:, 0, 2:] == 0).all()
