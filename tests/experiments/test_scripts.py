@@ -31,7 +31,7 @@ def run(script: ModuleType, *arguments: object) -> int:
 
 
 def cells_of(script: ModuleType, preset: str) -> list[Cell]:
-    nothing = Namespace(miniboone=None, bsds_images=None, full=True)
+    nothing = Namespace(miniboone=None, bsds_images=None, full=False)
     chosen = script.EXPERIMENT.presets[preset](nothing)
     return [*chosen.prepare, *chosen.cells]
 
