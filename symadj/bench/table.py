@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from symadj.bench.cases import PRODUCTS
 from symadj.bench.measure import Plan
 from symadj.report.bars import cost_bars
 from symadj.report.cell import FAILURES, Cell
@@ -211,6 +212,18 @@ def notes_of(groups: Sequence[Measured]) -> list[str]:
         notes.append(
             "diffrax: compiled, the compilation is not timed; memory is temporaries and results by "
             "XLA's own account."
+        )
+    if any(record.solver != record.config["solver"].get("method") for record in records):
+        notes.append(
+            "dop853: torchdiffeq and diffrax do not have it. In its place stands dopri8, of order 8 "
+            "too (Prince and Dormand, 13 stages): their gradients are those of another "
+            "discretisation, in float64 on the same steps as well."
+        )
+    if PRODUCTS.label in {record.grad for record in records}:
+        notes.append(
+            f"{PRODUCTS.label}: as many products, of the same shapes, as one iteration of "
+            "symplectic needs for the values, tangents, cotangents and weights of its networks, in "
+            "memory that is there already; nothing else."
         )
     for group in groups:
         notes += group.notes
