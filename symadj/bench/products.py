@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -155,7 +156,4 @@ def widths_of(model: nn.Module) -> list[int]:
 
 def _layers(widths: Sequence[int], like: Tensor) -> list[Layer]:
     sides = [like.new_zeros(len(like), width) for width in widths]
-    return [
-        Layer(x, y, like.new_zeros(y.shape[1], x.shape[1]))
-        for x, y in zip(sides[:-1], sides[1:], strict=True)
-    ]
+    return [Layer(x, y, like.new_zeros(y.shape[1], x.shape[1])) for x, y in pairwise(sides)]

@@ -215,8 +215,8 @@ def notes_of(groups: Sequence[Measured]) -> list[str]:
         )
     if any(record.solver != record.config["solver"].get("method") for record in records):
         notes.append(
-            "dop853: torchdiffeq and diffrax do not have it. In its place stands dopri8, of order 8 "
-            "too (Prince and Dormand, 13 stages): their gradients are those of another "
+            "dop853: torchdiffeq and diffrax do not have it. In its place stands dopri8, of order "
+            "8 too (Prince and Dormand, 13 stages): their gradients are those of another "
             "discretisation, in float64 on the same steps as well."
         )
     if PRODUCTS.label in {record.grad for record in records}:
