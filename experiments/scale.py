@@ -23,7 +23,7 @@ from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
 from harness.figures import draw_line
 from symadj.report.frames import column, numbers, where
 from symadj.report.names import MISSING
-from symadj.report.panels import legend_above, panel_grid
+from symadj.report.panels import legend_above, log_if_wide, panel_grid
 from symadj.report.style import Style, dress
 from symadj.report.tables import pivot
 
@@ -106,8 +106,8 @@ def paper(_: Namespace) -> Preset:
             *along_batch((100, 1_000, 10_000, 100_000), 10),
         ],
         [
-            "Synthetic mixture, 8-d, 64-64-64 tanh, one component, Hutchinson's trace on noise that "
-            "is drawn once per solve, midpoint rule, float32. Over N: batch 100. Over the batch: 10 "
+            "Synthetic mixture, 8-d, 64-64-64 tanh, one component, Hutchinson's trace on noise "
+            "drawn once per solve, midpoint rule, float32. Over N: batch 100. Over the batch: 10 "
             "steps. An iteration of 10,000 steps or 100,000 samples is timed once.",
             f"{REVOLVE}: at most {SLOTS} states are kept; a step's start is recomputed from the "
             "nearest one, up to three times for N = 10,000.",
@@ -196,17 +196,16 @@ def figure_of(runs: pd.DataFrame) -> Figure:
 
 
 def draw_panel(ax: Axes, runs: pd.DataFrame, axis: str, name: str, unit: float) -> None:
-    """A line for each store; from 0 where it is to be seen whether something is constant."""
-    values = numbers(column(runs, name)) / unit
+    """A line for each store, over an axis from 0 where the values are no factor of eight apart."""
+    x, y = numbers(column(runs, axis)), numbers(column(runs, name)) / unit
     for grad, style in STYLES.items():
         own = column(runs, "grad") == grad
         label = TITLES.get(grad, f"store=revolve, {SLOTS} slots")
-        draw_line(ax, numbers(column(runs, axis))[own], values[own], style, label)
-    ax.set_xscale("log")
-    if len(values) and name.endswith("_bytes"):
-        ax.set_yscale("log")
-    else:
-        ax.set_ylim(bottom=0)
+        draw_line(ax, x[own], y[own], style, label)
+    log_if_wide(ax, "x", x)
+    log_if_wide(ax, "y", y)
+    if ax.get_yscale() == "linear" and y.notna().any():
+        ax.set_ylim(0, 1.15 * y.max())
 
 
 EXPERIMENT = Experiment(
