@@ -79,7 +79,8 @@ def test_what_it_cannot_do_is_refused() -> None:
         BenchProblem.of(cases(*more)[0].config)
         for more in ((), ("task.horizon=2",), ("model=node_conv", "model.hidden=[6,5]"))
     )
-    assert JaxEnergy(given, formula=True).T == given.parts.data.dt
+    interval = JaxEnergy(given, formula=True).T
+    assert interval == given.parts.data.dt
     with pytest.raises(IncompatibleError, match="horizon"):
         JaxEnergy(longer, formula=True)
     with pytest.raises(IncompatibleError, match="energy_conv"):

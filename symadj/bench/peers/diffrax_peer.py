@@ -32,8 +32,8 @@ from symadj.tasks.physics import Physics
 class DiffraxCandidate:
     """diffrax's default: backpropagation from recursive checkpoints (Stumm and Walther 2010).
 
-    diffrax is told how many steps each solve takes, so that it keeps as few checkpoints as that
-    number allows; left alone it is ready for 4096.
+    diffrax is told how many steps each solve takes, so that it reserves memory for no more of them;
+    left alone it is ready for 4096.
 
     Args:
         problem: a flow under the task `Density`, or an energy over a grid under `Physics`.

@@ -105,10 +105,7 @@ def solver_of(method: str) -> Any:
 def solve(
     field: Callable[..., Any], solver: Any, T: float, y0: Any, params: Params, how: Stepping
 ) -> tuple[Any, Told]:
-    """y(T) of dy/dt = field(t, y, params), y(0) = y0, by diffrax's default adjoint.
-
-    That is backpropagation from recursive checkpoints (Stumm and Walther 2010).
-    """
+    """y(T) of dy/dt = field(t, y, params), y(0) = y0."""
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(field),
         solver,
@@ -116,7 +113,6 @@ def solve(
         T,
         y0=y0,
         args=params,
-        adjoint=diffrax.RecursiveCheckpointAdjoint(),
         throw=False,
         **how,
     )
@@ -130,7 +126,7 @@ def adaptive(rtol: float, atol: float, first: float | None, max_steps: int) -> S
     return {
         "dt0": first,
         "stepsize_controller": diffrax.PIDController(rtol=rtol, atol=atol, norm=_norm),
-        "max_steps": max_steps,
+        **_bounded(max_steps),
     }
 
 
@@ -139,8 +135,25 @@ def on_grid(times: Sequence[float]) -> Stepping:
     return {
         "dt0": None,
         "stepsize_controller": diffrax.StepTo(jnp.asarray(times)),
-        "max_steps": len(times) - 1,
+        **_bounded(len(times) - 1),
     }
+
+
+def _bounded(max_steps: int) -> Stepping:
+    """diffrax's default adjoint: backpropagation from checkpoints (Stumm and Walther 2010).
+
+    Left alone it keeps the states of 90 steps, so many as suit its default of at most 4096 steps;
+    fewer steps are all kept, in no more memory than they need. (Of a smaller `max_steps` it would
+    derive fewer checkpoints, and recompute steps to save a state or two.)
+    """
+    kept = min(max_steps, CHECKPOINTS)
+    return {
+        "max_steps": max_steps,
+        "adjoint": diffrax.RecursiveCheckpointAdjoint(checkpoints=kept),
+    }
+
+
+CHECKPOINTS = 90
 
 
 def array(x: Tensor) -> Any:
