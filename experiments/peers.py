@@ -165,13 +165,17 @@ class Target:
 
     def cell(self, runs: pd.DataFrame, problem: str) -> str:
         """The ratio on a problem with what it may be; a dash where a row is missing."""
-        values = numbers(resolve(self.name, runs).values(runs))
-        good = (runs["data.name"] == problem) & (runs["status"] == "ok")
-        above = values[good & (runs["grad"] == self.row)]
-        below = values[good & column(runs, "grad").isin(self.over)]
-        if above.dropna().empty or below.dropna().empty:
+        own = where(runs, (runs["data.name"] == problem) & (runs["status"] == "ok"))
+        above, below = (
+            numbers(resolve(self.name, runs).values(chosen)).min()
+            for chosen in (
+                where(own, own["grad"] == self.row),
+                where(own, own["grad"].isin(self.over)),
+            )
+        )
+        if np.isnan(above) or np.isnan(below):
             return MISSING
-        ratio, bound = float(above.min() / below.min()), self.bounds.get(problem)
+        ratio, bound = float(above / below), self.bounds.get(problem)
         if bound is None:
             return f"{ratio:.3g}"
         return f"{ratio:.3g} ({bound:g}{'' if ratio <= bound else ': missed'})"

@@ -199,9 +199,10 @@ def draw_panel(ax: Axes, runs: pd.DataFrame, axis: str, name: str, unit: float) 
     """A line for each store, over an axis from 0 where the values are no factor of eight apart."""
     x, y = numbers(column(runs, axis)), numbers(column(runs, name)) / unit
     for grad, style in STYLES.items():
-        own = column(runs, "grad") == grad
+        own = where(runs, runs["grad"] == grad)
         label = TITLES.get(grad, f"store=revolve, {SLOTS} slots")
-        draw_line(ax, x[own], y[own], style, label)
+        line = numbers(column(own, axis)), numbers(column(own, name)) / unit
+        draw_line(ax, *line, style, label)
     log_if_wide(ax, "x", x)
     log_if_wide(ax, "y", y)
     if ax.get_yscale() == "linear" and y.notna().any():

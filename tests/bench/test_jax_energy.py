@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +21,9 @@ from tests.bench.small import WAVES
 
 pytest.importorskip("diffrax")
 
-import jax
+import jax  # pyright: ignore[reportMissingImports]
 
+from symadj.bench.peers.diffrax_peer import precision
 from symadj.bench.peers.jax_energy import JaxEnergy
 from symadj.bench.peers.jax_solve import array, arrays
 
@@ -30,12 +31,10 @@ pytestmark = pytest.mark.slow  # XLA compiles for seconds
 
 
 @pytest.fixture(autouse=True)
-def of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("SYMADJ_DATA", str(tmp_path))
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", before)
+    with precision(torch.float64):
+        yield
 
 
 def cases(*overrides: str) -> tuple[Case, ...]:

@@ -57,7 +57,7 @@ class DiffraxCandidate:
         self.loss = float("nan")
         self._gradient: Mapping[str, Any] = {}
         self._counts = Counts({}, {})
-        with _precision(parts.dtype):
+        with precision(parts.dtype):
             self.jax: JaxProblem = kind(problem, peer.tangent)
             self._inputs = self.jax.inputs(problem)
             self._step = self._compile()
@@ -69,7 +69,7 @@ class DiffraxCandidate:
     def evaluate(self) -> Lap:
         """Computes the loss and its gradient once, in one compiled function."""
         started = time.perf_counter()
-        with _precision(self.problem.parts.dtype):
+        with precision(self.problem.parts.dtype):
             (loss, solves), gradient = jax.block_until_ready(self._step(*self._inputs))
         total = time.perf_counter() - started
         self.loss, self._gradient = finite(float(loss)), gradient
@@ -100,7 +100,7 @@ class DiffraxCandidate:
 
     def replayed(self, grids: Sequence[Grid]) -> Tensor:
         """The gradient in float64 on the given steps."""
-        with _precision(torch.float64):
+        with precision(torch.float64):
             loss = self.jax.loss([on_grid(grid) for grid in grids])
             inputs = self.jax.inputs(self.problem)
             gradient, _ = jax.jit(jax.grad(loss, has_aux=True))(*inputs)
@@ -149,7 +149,7 @@ def _flat(gradient: Mapping[str, Any], model: nn.Module) -> Tensor:
 
 
 @contextlib.contextmanager
-def _precision(dtype: torch.dtype) -> Iterator[None]:
+def precision(dtype: torch.dtype) -> Iterator[None]:
     """Makes JAX work in this precision for the block: by default it makes float32 of everything."""
     before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", dtype == torch.float64)
