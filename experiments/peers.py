@@ -38,7 +38,10 @@ from symadj.report.tables import pivot
 
 GRADS = ("symplectic", "symplectic_stages", "backprop", "aca", "adjoint")
 # Rows with settings of their own: a label, and what differs.
-ROWS: Mapping[str, Sequence[str]] = {}
+ROWS: Mapping[str, Sequence[str]] = {
+    f"{grad}_compiled": (f"grad={grad}", "compile=true")
+    for grad in ("symplectic", "symplectic_stages")
+}
 PEERS = ("torchdiffeq", "diffrax")
 THREADS = 2
 TITLES = {

@@ -62,10 +62,13 @@ class Layer:
 class Products:
     """Products of so many uses of a network and of so many vector-Jacobian products.
 
+    A vector-Jacobian product needs the inputs of every layer, hence the products of all but the
+    last one, before it goes back.
+
     Attributes:
         layers: of the network, the first one first.
-        uses: with a graph or without.
-        vjps: of uses with a graph.
+        uses: whose value is asked for.
+        vjps: vector-Jacobian products.
     """
 
     layers: Sequence[Layer]
@@ -78,13 +81,16 @@ class Products:
             for layer in self.layers:
                 layer.use()
         for _ in range(self.vjps):
+            for layer in self.layers[:-1]:
+                layer.use()
             for k in reversed(range(len(self.layers))):
                 self.layers[k].pull(first=k == 0)
 
     def multiplications(self) -> int:
         """Scalar multiplications in all."""
         sizes = [layer.volume() for layer in self.layers]
-        return 2 * self.uses * sum(sizes) + self.vjps * (4 * sum(sizes) - sizes[0])
+        pulled = 6 * sum(sizes) - sizes[0] - 2 * sizes[-1]
+        return 2 * self.uses * sum(sizes) + self.vjps * pulled
 
 
 class ProductsCandidate:
@@ -108,7 +114,7 @@ class ProductsCandidate:
         uses = counted.counts().evaluations
         self.products = Products(
             _layers(widths, problem.batch),
-            uses["forward"] + uses["recomputed"] + uses["with_graph"],
+            uses["forward"] + uses["recomputed"],
             uses["vjps"],
         )
         self._device = problem.parts.device

@@ -59,7 +59,7 @@ class BenchSettings(RunSettings):
     solvers: Any = MISSING
     batch: list[int] = field(default_factory=list)
     steps: list[int | None] = field(default_factory=list)
-    rows: Any = None
+    rows: Any = field(default_factory=dict)
     peers: list[str] = field(default_factory=list)
     traces: list[str] = field(default_factory=lambda: ["tangent"])
     products: bool = False
