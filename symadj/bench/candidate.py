@@ -74,16 +74,16 @@ class Candidate(Protocol):
         """Computes the loss and its gradient once, timed."""
         ...
 
-    def gradient(self) -> Tensor:
-        """The gradient of the last evaluation, one float64 vector."""
+    def gradient(self) -> Tensor | None:
+        """The gradient of the last evaluation, one float64 vector; None: it computes none."""
         ...
 
     def counts(self) -> Counts:
         """Of the last evaluation."""
         ...
 
-    def memory(self, meter: Meter) -> dict[str, Any]:
-        """The `memory` of a record, from one more evaluation."""
+    def memory(self, meter: Meter) -> dict[str, Any] | None:
+        """The `memory` of a record, from one more evaluation; None: there is none to tell."""
         ...
 
     def replayed(self, grids: Sequence[Grid]) -> Tensor:

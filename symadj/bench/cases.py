@@ -5,16 +5,19 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from symadj.bench.settings import BenchSettings
+from symadj.bench.rows import changed
+from symadj.bench.settings import OWN, BenchSettings
+from symadj.errors import InputError
 from symadj.report.names import AUTOGRAD_TRACE
-from symadj.run.settings import RunSettings
 
-_OWN = {f.name for f in fields(BenchSettings)} - {f.name for f in fields(RunSettings)}
+STAND_INS = {"dop853": "dopri8"}
+"""Solvers that other software lacks, and what it has in their place: for DOP853 the 8(7) pair of
+Prince and Dormand (1981) in 13 stages."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class Peer:
         package: what must be installed.
         label: of its row.
         adjoint: whether its continuous adjoint method is used.
-        tangent: whether the trace comes from one forward pass that carries tangents, as symadj's
-            own does; otherwise from a reverse-mode pass inside the field.
+        tangent: whether the derivative inside the field is taken as symadj's own models take it (a
+            trace in one forward pass that carries tangents, an energy's gradient by its formula);
+            otherwise by a reverse-mode pass inside the field, as a user would write it.
     """
 
     package: str
@@ -43,6 +47,8 @@ VARIANTS = (
     Peer("diffrax", "diffrax"),
     Peer("diffrax", f"diffrax{AUTOGRAD_TRACE}", tangent=False),
 )
+PRODUCTS = Peer("torch", "matrix products")
+"""torch's own: the matrix products of the symplectic method and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,12 @@ class Case:
     def slug(self) -> str:
         """A name for files and directories."""
         return _slug(self.label)
+
+    @property
+    def solver(self) -> str:
+        """The Runge-Kutta method that it steps with: other software may have another one."""
+        method = str(self.config["solver"].get("method", ""))
+        return method if self.peer in (None, PRODUCTS) else STAND_INS.get(method, method)
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,7 @@ _GIVEN = -1  # the steps that the solver's own settings say
 def _base(
     plain: dict[str, Any], solver: dict[str, Any], batch: int, count: int | None
 ) -> dict[str, Any]:
-    config = {key: value for key, value in plain.items() if key not in _OWN}
+    config = {key: value for key, value in plain.items() if key not in OWN}
     config["train"] = {**plain["train"], "batch_size": batch}
     config["solver"] = dict(solver)
     if count != _GIVEN:
@@ -136,13 +148,22 @@ def _cases(
         for trace in settings.traces
         for name, node in plain["grads"].items()
     ]
+    own += [Case(label, changed(base, changes)) for label, changes in plain["rows"].items()]
     peers = [
         # The section says which of symadj's methods does what the peer's does.
         Case(peer.label, {**base, "grad": {"_target_": _like(peer)}}, peer, peer.tangent)
         for peer in VARIANTS
         if peer.package in settings.peers
     ]
-    return (*own, *peers)
+    alone = [Case(PRODUCTS.label, {**base, "grad": _SYMPLECTIC}, PRODUCTS)]
+    cases = (*own, *peers, *(alone if settings.products else ()))
+    labels = [case.label for case in cases]
+    if twice := [label for label in labels if labels.count(label) > 1]:
+        raise InputError(f"rows: there is a row {twice[0]!r} already; give it another label.")
+    return cases
+
+
+_SYMPLECTIC = {"_target_": "symadj.grad.Symplectic"}
 
 
 def _like(peer: Peer) -> str:

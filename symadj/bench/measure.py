@@ -14,9 +14,10 @@ from typing import Any
 import torch
 
 from symadj.bench.candidate import Candidate, TorchCandidate
-from symadj.bench.cases import Case, Peer
+from symadj.bench.cases import PRODUCTS, Case, Peer
 from symadj.bench.gradients import relative_error
-from symadj.bench.problem import BenchProblem, hide_tangents
+from symadj.bench.problem import BenchProblem, hide_formulas
+from symadj.bench.products import ProductsCandidate
 from symadj.bench.reference import Reference
 from symadj.bench.row import Row, describe
 from symadj.ode.compiled import compile_seconds
@@ -179,18 +180,19 @@ def _compare(reference: Reference | None) -> Callable[[Row], None]:
         candidate, problem = row.candidate, row.problem
         assert candidate is not None
         assert problem is not None
-        if reference is None:
+        gradient = candidate.gradient()
+        if reference is None or gradient is None:
             return
         true = reference
         if candidate.grids is not None and candidate.grids != reference.grids:
             # Rounding may turn a step's acceptance: the row's own steps are what counts.
             true = Reference.of(problem, candidate.grids)
         metrics = row.record.metrics
-        metrics["gradient_error"] = relative_error(candidate.gradient(), true.gradient)
+        metrics["gradient_error"] = relative_error(gradient, true.gradient)
         replayed = candidate.replayed(true.grids)
         metrics["gradient_error_float64"] = relative_error(replayed, true.gradient)
         if reference.converged is not None:
-            error = relative_error(candidate.gradient(), reference.converged)
+            error = relative_error(gradient, reference.converged)
             metrics["gradient_error_converged"] = error
 
     return stage
@@ -219,9 +221,11 @@ def make_candidate(problem: BenchProblem, case: Case) -> Candidate:
 
         return DiffraxCandidate(problem, peer)
     if not case.tangent:
-        hide_tangents(problem.parts.model)
+        hide_formulas(problem.parts.model)
     if peer is None:
         return TorchCandidate(problem)
+    if peer == PRODUCTS:
+        return ProductsCandidate(problem)
     from symadj.bench.peers.torchdiffeq_peer import TorchdiffeqCandidate
 
     return TorchdiffeqCandidate(problem, peer)

@@ -116,14 +116,21 @@ def load_weights(model: nn.Module, path: Path) -> None:
         ) from error
 
 
-def hide_tangents(model: nn.Module) -> None:
-    """Takes the networks' `tangent` away, so that traces go through torch.autograd.grad.
+def hide_formulas(model: nn.Module) -> None:
+    """Takes a model's own derivatives away, so that its field goes through torch.autograd.grad.
+
+    Those are `tangent` of a flow's networks and `gradient` of an energy.
 
     Raises:
-        IncompatibleError: no network has one: the row would be another one's twin.
+        IncompatibleError: there is none: the row would be another one's twin.
     """
-    found = [module for module in model.modules() if hasattr(module, "tangent")]
+    found = [(m, name) for m in model.modules() for name in _FORMULAS if hasattr(m, name)]
     if not found:
-        raise IncompatibleError("the model has no trace that could be computed in two ways.")
-    for module in found:
-        module.tangent = None  # type: ignore[assignment]
+        raise IncompatibleError(
+            "the model's field has no derivative that could be computed in two ways."
+        )
+    for module, name in found:
+        setattr(module, name, None)
+
+
+_FORMULAS = ("tangent", "gradient")

@@ -45,7 +45,7 @@ class Row:
                 kind="bench",
                 started=now(),
                 config=config,
-                solver=str(config["solver"].get("method", "")),
+                solver=case.solver,
                 grad=case.label,
                 seed=int(config["seed"]),
                 iterations=1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from symadj.bench.rows import with_changes
 from symadj.errors import InputError, suggest
 from symadj.run.build import locate
 from symadj.run.configs import compose, group_options
@@ -31,10 +32,14 @@ class BenchSettings(RunSettings):
         solvers: likewise of the group `solver`; empty: the one of `solver`.
         batch: batch sizes; empty: `train.batch_size`.
         steps: numbers of fixed steps, null for adaptive ones; empty: `solver.num_steps`.
+        rows: further rows: by label a list of overrides, such as ['grad=symplectic',
+            'solver.rtol=1e-3'], or in their place the sections that it changes (see
+            `with_choices`); null: none.
         peers: other software that is measured along: `PEERS`.
         traces: how the trace of a flow is computed, of `TRACES`: "tangent", by tangents that the
             forward pass carries along, or "autograd", by a reverse-mode pass inside the field, as
             for a network without tangents. With both every method has a row of each.
+        products: whether a row times nothing but the matrix products of the symplectic method.
         repeats: timed evaluations of each row.
         warmup: evaluations before them that are not timed; the first one is counted.
         isolate: whether each row has a process of its own.
@@ -54,8 +59,10 @@ class BenchSettings(RunSettings):
     solvers: Any = MISSING
     batch: list[int] = field(default_factory=list)
     steps: list[int | None] = field(default_factory=list)
+    rows: Any = field(default_factory=dict)
     peers: list[str] = field(default_factory=list)
     traces: list[str] = field(default_factory=lambda: ["tangent"])
+    products: bool = False
     repeats: int = 5
     warmup: int = 1
     isolate: bool = True
@@ -87,8 +94,8 @@ class BenchSettings(RunSettings):
             values = list(getattr(self, name))
             if len(set(values)) < len(values):
                 raise InputError(f"{name}={values} holds a value twice.")
-        if not self.grads and not self.peers:
-            raise InputError("nothing to measure: give grads=[...] or peers=[...].")
+        if not (self.grads or self.rows or self.peers or self.products):
+            raise InputError("nothing to measure: give grads=[...], rows={...} or peers=[...].")
         if self.time_limit is not None and not self.time_limit > 0:
             raise InputError(f"time_limit={self.time_limit}; it must be above 0, or null for none.")
         if self.autocast is not None and self.autocast not in AUTOCAST:
@@ -100,6 +107,11 @@ class BenchSettings(RunSettings):
                 f"converged={self.converged}; it must be a tolerance between 0 and 1, or null."
             )
 
+
+OWN = tuple({f.name for f in fields(BenchSettings)} - {f.name for f in fields(RunSettings)})
+"""The settings that are the benchmark's and no run's."""
+# Rows that differ in these would be rows of different problems, or share a process in vain.
+_SHARED = ("data", "model", "task", "train", "seed", "dtype", "device", "threads")
 
 ConfigStore.instance().store(name="bench_settings", node=BenchSettings)
 
@@ -122,7 +134,7 @@ def bench_settings(config: DictConfig) -> BenchSettings:
 
 
 def with_choices(config: DictConfig, extra: Path | None = None) -> DictConfig:
-    """The configuration with the options that `grads` and `solvers` name in place of the names.
+    """The configuration with what `grads`, `solvers` and `rows` name in place of the names.
 
     The settings given for `grad` and `solver` hold wherever they fit: those of `grad` for the
     method of that name, those of `solver` (tolerances, step size) for all solvers.
@@ -140,6 +152,12 @@ def with_choices(config: DictConfig, extra: Path | None = None) -> DictConfig:
             config.grads = _grads(config, extra)
         if not isinstance(config.solvers, DictConfig):
             config.solvers = _solvers(config, extra)
+        config.rows = with_changes(
+            config.rows,
+            config,
+            (*OWN, *_SHARED),
+            lambda name: _options("grad", OmegaConf.create([name]), extra)[name],
+        )
     return config
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from symadj.bench.cases import PRODUCTS, STAND_INS
 from symadj.bench.measure import Plan
 from symadj.report.bars import cost_bars
 from symadj.report.cell import FAILURES, Cell
@@ -88,18 +89,20 @@ class _Column:
         if record.error is not None:
             return Cell(failures=((word_of(record), 1),))
         value = self.value(record)
+        # What computes no gradient is no method, and no best one.
+        better = None if record.grad == PRODUCTS.label else self.lower_is_better
         if isinstance(value, dict):
-            return self._timed(value, wide or self.always_wide)
-        return Cell(mean=value, n=1, lower_is_better=self.lower_is_better, counts=False)
+            return self._timed(value, wide or self.always_wide, better)
+        return Cell(mean=value, n=1, lower_is_better=better, counts=False)
 
-    def _timed(self, value: dict[str, Any], wide: bool) -> Cell:
+    def _timed(self, value: dict[str, Any], wide: bool, better: bool | None) -> Cell:
         if value["median"] is None:
             return Cell()
         return Cell(
             mean=value["median"],
             n=value["n"],
             quartiles=(value["q1"], value["q3"]) if wide else None,
-            lower_is_better=self.lower_is_better,
+            lower_is_better=better,
             counts=False,
         )
 
@@ -211,6 +214,18 @@ def notes_of(groups: Sequence[Measured]) -> list[str]:
         notes.append(
             "diffrax: compiled, the compilation is not timed; memory is temporaries and results by "
             "XLA's own account."
+        )
+    if any(record.solver in STAND_INS.values() for record in records):
+        notes.append(
+            "dop853: torchdiffeq and diffrax do not have it. In its place stands dopri8, of order "
+            "8 too (Prince and Dormand, 13 stages): their gradients are those of another "
+            "discretisation, in float64 on the same steps as well."
+        )
+    if PRODUCTS.label in {record.grad for record in records}:
+        notes.append(
+            f"{PRODUCTS.label}: as many products, of the same shapes, as one iteration of "
+            "symplectic needs for the values, tangents, cotangents and weights of its networks, in "
+            "memory that is there already; nothing else."
         )
     for group in groups:
         notes += group.notes

@@ -21,6 +21,19 @@ SMALL = (
     "isolate=false",
 )
 
+WAVES = (
+    "experiment=kdv",
+    "data.trajectories=2",
+    "data.steps=4",
+    "model.hidden=[6,5]",
+    "train.batch_size=3",
+    "grads=[]",
+    "repeats=1",
+    "threads=1",
+    "isolate=false",
+)
+"""The same of an energy over a grid, without a method; it generates its data (SYMADJ_DATA)."""
+
 
 def small(*overrides: str) -> DictConfig:
     """The configuration of a small benchmark."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from omegaconf import OmegaConf
 
-from symadj.bench.cases import groups
-from symadj.bench.settings import bench_settings
+from symadj.bench.cases import PRODUCTS, groups
+from symadj.bench.settings import bench_settings, with_choices
+from symadj.errors import InputError
 from symadj.run.configs import run_settings
 from tests.bench.small import small, small_cases
 
@@ -81,3 +83,62 @@ def test_peers_follow_the_methods_and_say_which_of_them_they_are_like() -> None:
     assert [case.tangent for case in cases[1:]] == [True, True, False, False, True, False]
     assert cases[1].config["grad"] == {"_target_": "symadj.grad.Backprop"}
     assert cases[2].config["grad"] == {"_target_": "symadj.grad.Adjoint"}
+
+
+def test_a_row_of_the_users_own_differs_in_what_it_says() -> None:
+    stages = "['grad.store=stages','grad=symplectic']"
+    loose = "['solver.rtol=1e-2','measure.memory=profiler']"
+    config = small("grads=[aca]", "grad=adjoint", f"rows={{kept:{stages},loose:{loose}}}")
+    # In place, they stay as they are.
+    assert with_choices(config) == config
+    (group,) = groups(config, bench_settings(config))
+    plain, kept, loose_one = group.cases
+    assert [case.label for case in group.cases] == ["aca", "kept", "loose"]
+    assert kept.config["grad"]["_target_"] == "symadj.grad.Symplectic"
+    assert kept.config["grad"]["store"] == "stages"
+    assert "rtol" not in kept.config["grad"]
+    assert {k: v for k, v in kept.config.items() if k != "grad"} == {
+        k: v for k, v in plain.config.items() if k != "grad"
+    }
+    # Without a choice of its own a row has the group's method.
+    assert loose_one.config["grad"]["_target_"] == "symadj.grad.Adjoint"
+    assert loose_one.config["solver"] == {**plain.config["solver"], "rtol": 1e-2}
+    assert loose_one.config["measure"]["memory"] == "profiler"
+    assert loose_one.config["measure"]["every"] == plain.config["measure"]["every"]
+
+
+def test_rows_go_along_the_axes() -> None:
+    config = small("grads=[]", "rows={mine:['grad=aca']}", "solver=rk4", "steps=[3,5]")
+    found = groups(config, bench_settings(config))
+    assert [group.cases[0].config["solver"]["num_steps"] for group in found] == [3, 5]
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        ("{a:['grad=symplektic']}", "symplectic"),
+        ("{a:['grad.stor=stages']}", "grad.stor.*store"),
+        ("{a:['solver.rtoll=1']}", "rtol"),
+        ("{a:['data.dim=3']}", "same in all rows"),
+        ("{a:['solver=rk4']}", "same in all rows"),
+        ("{a:['repeats=3']}", "same in all rows"),
+        ("{a:['grad']}", "rows: a"),
+        ("{a:aca}", "list of settings"),
+        ("[aca]", "list of settings"),
+        ("{aca:['solver.rtol=1']}", "another label"),
+    ],
+)
+def test_rows_that_cannot_be_used_are_refused(rows: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        small_cases("grads=[aca]", f"rows={rows}")
+
+
+def test_matrix_products_are_a_row_of_their_own() -> None:
+    *_, last = small_cases("grads=[aca]", "products=true", "solver=dop853")
+    assert last.peer == PRODUCTS
+    assert last.solver == "dop853"
+
+
+def test_other_software_has_a_stand_in_for_dop853() -> None:
+    own, other = small_cases("grads=[aca]", "peers=[torchdiffeq]", "solver=dop853")[:2]
+    assert (own.solver, other.solver) == ("dop853", "dopri8")

@@ -11,7 +11,7 @@ from symadj.bench.candidate import TorchCandidate
 from symadj.bench.cases import Case
 from symadj.bench.gradients import relative_error
 from symadj.bench.measure import Plan, given_threads, job_of, measure, measure_job
-from symadj.bench.problem import BenchProblem, hide_tangents
+from symadj.bench.problem import BenchProblem, hide_formulas
 from symadj.bench.reference import Reference
 from symadj.errors import IncompatibleError, InputError
 from symadj.grad import GRADIENTS
@@ -60,7 +60,7 @@ def test_a_trace_by_autograd_gives_the_same_gradient_and_takes_more() -> None:
 
 def test_a_model_without_tangents_has_no_second_trace() -> None:
     with pytest.raises(IncompatibleError, match="two ways"):
-        hide_tangents(torch.nn.Linear(2, 2))
+        hide_formulas(torch.nn.Linear(2, 2))
 
 
 def test_a_row_holds_counts_memory_and_seconds() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from symadj.bench.cases import Case
+from symadj.bench.cases import Case, groups
 from symadj.bench.measure import Plan, measure
 from symadj.bench.problem import BenchProblem
 from symadj.bench.reference import Reference
+from symadj.bench.settings import bench_settings, with_choices
 from symadj.errors import IncompatibleError
 from symadj.ode.settings import SolverSettings
+from symadj.run.configs import compose, resolved
 from symadj.run.record import RunRecord
-from tests.bench.small import small_cases
+from tests.bench.small import WAVES, small_cases
 
 pytest.importorskip("torchdiffeq")
 
@@ -52,6 +56,26 @@ def test_on_the_same_steps_its_gradient_is_ours(steps: tuple[str, ...]) -> None:
     assert one == pytest.approx(other, rel=1e-3)
     losses = {record.metrics["loss"] for record in records.values()}
     assert max(losses) - min(losses) < 1e-4
+
+
+def test_an_energy_goes_by_its_formula_or_through_autograd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYMADJ_DATA", str(tmp_path))
+    config = resolved(with_choices(compose("bench", [*WAVES, "peers=[torchdiffeq]"])))
+    (group,) = groups(config, bench_settings(config))
+    records = measure(group.cases, PLAN, Reference.of(BenchProblem.of(group.neutral)))
+    for record in records:
+        assert record.status == "ok", record.error
+        assert record.solver == "dopri8"
+        assert record.metrics["gradient_error_float64"] < 1e-6
+    formula, through = (
+        record.memory["peak_bytes"]
+        for record in records
+        if record.memory and "adjoint" not in record.grad
+    )
+    # Autograd keeps the energy's own graph besides that of its gradient.
+    assert through > 1.1 * formula
 
 
 def test_its_steps_and_evaluations_are_counted() -> None:

@@ -11,7 +11,9 @@ from types import ModuleType
 import pytest
 from omegaconf import OmegaConf
 
+import peers
 import rounding
+import scale
 import steps
 import table2
 import table3
@@ -22,7 +24,7 @@ from harness.cell import APPS
 from harness.results import FILE
 from symadj.report.names import MISSING
 
-SCRIPTS = (table2, table3, table4, tolerance, rounding, steps)
+SCRIPTS = (table2, table3, table4, tolerance, rounding, steps, peers, scale)
 TWO = ("adjoint", "symplectic")
 
 

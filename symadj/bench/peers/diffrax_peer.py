@@ -1,10 +1,13 @@
-"""diffrax on the same flow, compiled as a whole: see `symadj.bench.peers.jax_flow`."""
+"""diffrax on the same problem, compiled as a whole.
+
+The problems as functions of JAX arrays: `symadj.bench.peers.jax_flow` and `jax_energy`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax  # pyright: ignore[reportMissingImports]
@@ -14,25 +17,27 @@ from torch import Tensor, nn
 
 from symadj.bench.candidate import Counts, Lap, finite
 from symadj.bench.cases import Peer
-from symadj.bench.peers.jax_flow import JaxFlow, Solves, Stepping, adaptive, array, on_grid
+from symadj.bench.peers.jax_energy import JaxEnergy
+from symadj.bench.peers.jax_flow import JaxFlow
+from symadj.bench.peers.jax_solve import JaxProblem, Solves, Stepping, adaptive, on_grid
 from symadj.bench.problem import BenchProblem
 from symadj.bench.replay import Grid
 from symadj.errors import IncompatibleError, MaxStepsExceeded
-from symadj.models.cnf import NOISES
 from symadj.run.meter import Meter
 from symadj.storages import over_budget
 from symadj.tasks.density import Density
+from symadj.tasks.physics import Physics
 
 
 class DiffraxCandidate:
     """diffrax's default: backpropagation from recursive checkpoints (Stumm and Walther 2010).
 
-    diffrax is told how many steps each solve takes, so that it keeps as few checkpoints as that
-    number allows; left alone it is ready for 4096.
+    diffrax is told how many steps each solve takes, so that it reserves memory for no more of them;
+    left alone it is ready for 4096.
 
     Args:
-        problem: a flow under the task `Density`.
-        peer: which trace.
+        problem: a flow under the task `Density`, or an energy over a grid under `Physics`.
+        peer: how the derivative inside the field is taken.
 
     Raises:
         IncompatibleError: another model or task, a solver that diffrax does not have, or a device
@@ -42,18 +47,19 @@ class DiffraxCandidate:
 
     def __init__(self, problem: BenchProblem, peer: Peer) -> None:
         parts = problem.parts
-        if type(parts.task) is not Density or parts.device.type != "cpu":
-            raise IncompatibleError("the peer diffrax needs task=density and device=cpu.")
-        if parts.task.weights:
-            raise IncompatibleError("the peer diffrax needs task.kinetic=0 and task.jacobian=0.")
+        kind = _PROBLEMS.get(type(parts.task))
+        if kind is None or parts.device.type != "cpu":
+            raise IncompatibleError(
+                "the peer diffrax needs task=density or task=physics, and device=cpu."
+            )
         self.problem = problem
         self.solver = parts.integrator.solver
-        self.flow = JaxFlow(parts.model, self.solver.method, peer.tangent)
         self.loss = float("nan")
         self._gradient: Mapping[str, Any] = {}
         self._counts = Counts({}, {})
-        with _precision(parts.dtype):
-            self._inputs = self._make_inputs()
+        with precision(parts.dtype):
+            self.jax: JaxProblem = kind(problem, peer.tangent)
+            self._inputs = self.jax.inputs(problem)
             self._step = self._compile()
 
     @property
@@ -63,7 +69,7 @@ class DiffraxCandidate:
     def evaluate(self) -> Lap:
         """Computes the loss and its gradient once, in one compiled function."""
         started = time.perf_counter()
-        with _precision(self.problem.parts.dtype):
+        with precision(self.problem.parts.dtype):
             (loss, solves), gradient = jax.block_until_ready(self._step(*self._inputs))
         total = time.perf_counter() - started
         self.loss, self._gradient = finite(float(loss)), gradient
@@ -94,34 +100,33 @@ class DiffraxCandidate:
 
     def replayed(self, grids: Sequence[Grid]) -> Tensor:
         """The gradient in float64 on the given steps."""
-        with _precision(torch.float64):
-            loss = self.flow.loss([on_grid(grid) for grid in grids])
-            gradient, _ = jax.jit(jax.grad(loss, has_aux=True))(*self._make_inputs())
+        with precision(torch.float64):
+            loss = self.jax.loss([on_grid(grid) for grid in grids])
+            inputs = self.jax.inputs(self.problem)
+            gradient, _ = jax.jit(jax.grad(loss, has_aux=True))(*inputs)
             return _flat(gradient, self.problem.parts.model)
-
-    def _make_inputs(self) -> tuple[Mapping[str, Any], Any, list[Any]]:
-        """Weights, batch and noise: those that the model has, in JAX's present precision."""
-        model, batch = self.problem.parts.model, self.problem.batch
-        self.problem.draw_again()
-        draw = NOISES[str(model.noise)]
-        noise = [array(draw(batch, None)) for _ in self.flow.networks]
-        return {name: array(p) for name, p in model.named_parameters()}, array(batch), noise
 
     def _compile(self) -> Any:
         """The loss and its gradient, compiled for the number of steps that they take."""
         free = self._stepping(self.solver.max_steps)
-        _, solves = jax.jit(self.flow.loss([free] * len(self.flow.networks)))(*self._inputs)
+        _, solves = jax.jit(self.jax.loss([free] * self.jax.solves))(*self._inputs)
         if not all(bool(ended) for ended in solves.ended):
             raise _step_limit(solves)
         bounded = [self._stepping(int(steps)) for steps in solves.steps]
-        step = jax.value_and_grad(self.flow.loss(bounded), has_aux=True)
+        step = jax.value_and_grad(self.jax.loss(bounded), has_aux=True)
         return jax.jit(step).lower(*self._inputs).compile()
 
     def _stepping(self, max_steps: int) -> Stepping:
         solver = self.solver
         if solver.adaptive:
             return adaptive(solver.rtol, solver.atol, solver.first_step, max_steps)
-        return on_grid(solver.fixed_grid(0.0, self.flow.T))
+        return on_grid(solver.fixed_grid(0.0, self.jax.T))
+
+
+_PROBLEMS: dict[type[Any], Callable[[BenchProblem, bool], JaxProblem]] = {
+    Density: JaxFlow,
+    Physics: JaxEnergy,
+}
 
 
 def _step_limit(solves: Solves) -> MaxStepsExceeded:
@@ -144,7 +149,7 @@ def _flat(gradient: Mapping[str, Any], model: nn.Module) -> Tensor:
 
 
 @contextlib.contextmanager
-def _precision(dtype: torch.dtype) -> Iterator[None]:
+def precision(dtype: torch.dtype) -> Iterator[None]:
     """Makes JAX work in this precision for the block: by default it makes float32 of everything."""
     before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", dtype == torch.float64)

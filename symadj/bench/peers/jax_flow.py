@@ -2,78 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import diffrax  # pyright: ignore[reportMissingImports]
 import jax  # pyright: ignore[reportMissingImports]
 import jax.numpy as jnp  # pyright: ignore[reportMissingImports]
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
+from symadj.bench.peers.jax_solve import (
+    Params,
+    Solves,
+    Stepping,
+    array,
+    arrays,
+    solve,
+    solver_of,
+)
+from symadj.bench.problem import BenchProblem
 from symadj.errors import IncompatibleError
-from symadj.models.cnf import ContinuousFlow
+from symadj.models.cnf import NOISES, ContinuousFlow
 from symadj.models.layers import ACTIVATIONS, Concat, ConcatSquash, Plain
 from symadj.models.mlp import MLP
 
-Params = Mapping[str, Any]
 Net = Callable[[Params, Any, Any], Any]
-Stepping = Mapping[str, Any]
-"""What tells diffrax how to step: the arguments of `diffeqsolve` by name."""
-
-SOLVERS = {
-    "dopri5": diffrax.Dopri5,
-    "tsit5": diffrax.Tsit5,
-    "bosh3": diffrax.Bosh3,
-    "heun": diffrax.Heun,
-    "midpoint": diffrax.Midpoint,
-    "euler": diffrax.Euler,
-}
-"""Our solvers that diffrax has too."""
-
-
-class Solves(NamedTuple):
-    """What the solves of one evaluation tell, an entry for each component.
-
-    Attributes:
-        steps: attempted.
-        accepted: of them.
-        ended: whether the end was reached.
-    """
-
-    steps: Any
-    accepted: Any
-    ended: Any
 
 
 class JaxFlow:
-    """The density of a `ContinuousFlow` of `MLP`s with Hutchinson's trace.
+    """The density of a `ContinuousFlow` of `MLP`s with Hutchinson's trace, a mean loss in nats.
 
     Args:
-        model: whose structure this has; the weights are arguments of `loss`.
-        solver: one of `SOLVERS`.
+        problem: whose model's structure this has; the weights are arguments of `loss`.
         tangent: whether the trace comes from a forward-mode pass, as symadj's own does; otherwise
             from a reverse-mode pass.
 
     Raises:
-        IncompatibleError: another model, or another solver.
+        IncompatibleError: another model, further terms of the loss, or another solver.
     """
 
-    def __init__(self, model: nn.Module, solver: str, tangent: bool) -> None:
+    def __init__(self, problem: BenchProblem, tangent: bool) -> None:
+        model, task = problem.parts.model, problem.parts.task
         if not isinstance(model, ContinuousFlow) or model.trace != "hutchinson":
             raise IncompatibleError("the peer diffrax needs a flow with model.trace=hutchinson.")
         if model.norms:
             raise IncompatibleError("the peer diffrax needs a flow with model.batch_norm=false.")
-        if solver not in SOLVERS:
-            raise IncompatibleError(
-                f"the peer diffrax has no solver {solver!r}; it has {', '.join(SOLVERS)}."
-            )
+        if task.weights:
+            raise IncompatibleError("the peer diffrax needs task.kinetic=0 and task.jacobian=0.")
         self.T = model.T
         self.networks = [
             _network(f"networks.{k}.layers", network) for k, network in enumerate(model.networks)
         ]
-        self.solver = SOLVERS[solver]()
+        self.solves = len(self.networks)
+        self.solver = solver_of(problem.parts.integrator.solver.method)
         self.trace = _forward_mode if tangent else _reverse_mode
+
+    def inputs(self, problem: BenchProblem) -> tuple[Params, Any, list[Any]]:
+        """Weights by name, the batch, and the noise that the model draws."""
+        model, batch = problem.parts.model, problem.batch
+        problem.draw_again()
+        draw = NOISES[str(model.noise)]
+        return arrays(model), array(batch), [array(draw(batch, None)) for _ in self.networks]
 
     def loss(self, stepping: Sequence[Stepping]) -> Callable[..., tuple[Any, Solves]]:
         """The function (params, x [B, d], noise [B, d] per component) -> loss in nats, `Solves`.
@@ -83,62 +71,24 @@ class JaxFlow:
         """
 
         def value(params: Params, x: Any, noise: Sequence[Any]) -> tuple[Any, Solves]:
-            z, total, told = x, jnp.zeros(len(x), x.dtype), []
+            z, total, tolds = x, jnp.zeros(len(x), x.dtype), []
             for network, e, how in zip(self.networks, noise, stepping, strict=True):
-                solution = self._solve(network, params, z, e, how)
-                z, change = solution.ys[0][0], solution.ys[1][0]
+                y0 = (z, jnp.zeros(len(z), z.dtype))
+                field = self._field(network, e)
+                (z, change), told = solve(field, self.solver, self.T, y0, params, how)
                 total = total + change
-                counts, ended = solution.stats, solution.result == diffrax.RESULTS.successful
-                told.append((counts["num_steps"], counts["num_accepted_steps"], ended))
+                tolds.append(told)
             log_normal = -0.5 * ((z**2).sum(1) + z.shape[1] * np.log(2 * np.pi))
-            return (total - log_normal).mean(), Solves(*zip(*told, strict=True))
+            return (total - log_normal).mean(), Solves.of(tolds)
 
         return value
 
-    def _solve(self, network: Net, params: Params, z: Any, e: Any, how: Stepping) -> Any:
+    def _field(self, network: Net, e: Any) -> Callable[[Any, Any, Params], tuple[Any, Any]]:
         def field(t: Any, y: Any, params: Params) -> tuple[Any, Any]:
             f, trace = self.trace(lambda x: network(params, t, x), y[0], e)
             return f, -trace
 
-        return diffrax.diffeqsolve(
-            diffrax.ODETerm(field),
-            self.solver,
-            0.0,
-            self.T,
-            y0=(z, jnp.zeros(len(z), z.dtype)),
-            args=params,
-            adjoint=diffrax.RecursiveCheckpointAdjoint(),
-            throw=False,
-            **how,
-        )
-
-
-def adaptive(rtol: float, atol: float, first: float | None, max_steps: int) -> Stepping:
-    """Adaptive steps under symadj's norm: the larger of the root mean squares of the two parts."""
-    return {
-        "dt0": first,
-        "stepsize_controller": diffrax.PIDController(rtol=rtol, atol=atol, norm=_norm),
-        "max_steps": max_steps,
-    }
-
-
-def on_grid(times: Sequence[float]) -> Stepping:
-    """Exactly these steps."""
-    return {
-        "dt0": None,
-        "stepsize_controller": diffrax.StepTo(jnp.asarray(times)),
-        "max_steps": len(times) - 1,
-    }
-
-
-def array(x: Tensor) -> Any:
-    """A tensor as a JAX array, in the precision that JAX works in at present."""
-    return jnp.asarray(x.detach().cpu().numpy(), dtype=jnp.result_type(float))
-
-
-def _norm(parts: Any) -> Any:
-    squares = [jnp.mean(leaf**2) for leaf in jax.tree_util.tree_leaves(parts)]
-    return jnp.sqrt(jnp.max(jnp.stack(squares)))
+        return field
 
 
 def _forward_mode(f: Callable[[Any], Any], z: Any, e: Any) -> tuple[Any, Any]:

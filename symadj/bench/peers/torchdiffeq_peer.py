@@ -11,7 +11,7 @@ import torchdiffeq  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn
 
 from symadj.bench.candidate import Lap, TorchCandidate
-from symadj.bench.cases import Peer
+from symadj.bench.cases import STAND_INS, Peer
 from symadj.bench.problem import BenchProblem
 from symadj.bench.replay import Grid
 from symadj.errors import (
@@ -32,8 +32,9 @@ ADAPTIVE = {
     "bosh3": "bosh3",
     "heun": "adaptive_heun",
     "fehlberg2": "fehlberg2",
+    **STAND_INS,
 }
-"""Our solvers of adaptive steps and torchdiffeq's names of the same methods."""
+"""Our solvers of adaptive steps and torchdiffeq's names of the same methods, or of stand-ins."""
 
 # torchdiffeq's "rk4" is the 3/8 rule.
 FIXED = {"euler": "euler", "midpoint": "midpoint", "heun": "heun2", "rk38": "rk4"}

@@ -1,0 +1,103 @@
+"""The measurement beside other software: its rows, its ratios, its figure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import peers
+from harness import main
+from harness.cell import APPS
+from harness.results import FILE
+from symadj.bench.cases import groups
+from symadj.bench.settings import bench_settings
+from symadj.report.names import MISSING
+from symadj.report.style import METHOD_STYLE
+
+LABELS = {"toy": 0.3, "GAS": 0.6}
+
+
+def runs() -> pd.DataFrame:
+    """Two problems: symplectic at 0.3 and 0.6 of the adjoint's time, one of the peers failed."""
+    rows = []
+    for data, share in LABELS.items():
+        for grad, time, memory in (
+            ("symplectic", share, 2.0),
+            ("torchdiffeq adjoint, autograd trace", 1.0, 30.0),
+            ("diffrax", 0.2, 1.0),
+            ("diffrax, autograd trace", 0.1, 1.0),
+            ("symplectic_compiled", 0.08, 1.0),
+            ("torchdiffeq, autograd trace", 0.9, 40.0),
+        ):
+            failed = data == "GAS" and grad == "torchdiffeq, autograd trace"
+            rows.append(
+                {
+                    "data.name": data,
+                    "grad": grad,
+                    "status": "oom" if failed else "ok",
+                    "seconds.iteration.median": time,
+                    "memory.peak_bytes": memory * 2**20,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def test_ratios_say_what_was_aimed_at_and_what_was_missed() -> None:
+    table = peers.ratios(runs(), list(LABELS))
+    time = table.loc["time: symplectic to torchdiffeq adjoint, autograd"]
+    assert list(time) == ["0.3 (0.35)", "0.6 (0.45: missed)"]
+    # The faster one of diffrax's rows is below the line.
+    compiled = table.loc["time: symplectic_compiled to the faster row of diffrax"]
+    assert list(compiled) == ["0.8 (1)"] * 2
+    # A row that failed, and one that is not there, have no ratio.
+    assert list(table.loc["memory: symplectic to torchdiffeq, autograd"]) == [
+        "0.05 (0.08)",
+        MISSING,
+    ]
+    assert set(table.loc["time: symplectic_stages to symplectic"]) == {MISSING}
+
+
+def test_variants_have_the_look_of_their_method_and_are_told_apart() -> None:
+    assert peers.look("symplectic") == (METHOD_STYLE["symplectic"], True)
+    for label in ("symplectic_stages", "symplectic_compiled"):
+        assert peers.look(label) == (METHOD_STYLE["symplectic"], False)
+    adjoint = METHOD_STYLE["torchdiffeq adjoint"]
+    assert peers.look("torchdiffeq adjoint") == (adjoint, True)
+    assert peers.look("torchdiffeq adjoint, autograd trace") == (adjoint, False)
+    assert peers.look("matrix products")[0] not in METHOD_STYLE.values()
+
+
+def test_a_row_with_settings_of_its_own_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = ["grad=symplectic", "solver.rtol=1e-2"]
+    monkeypatch.setattr(peers, "ROWS", {"symplectic_loose": changes})
+    (cell, *_) = peers.smoke(None).cells  # pyright: ignore[reportArgumentType]
+    config = APPS["bench"].configuration(cell.full_overrides(Path("out")))
+    (group,) = groups(config, bench_settings(config))
+    (loose,) = [case for case in group.cases if case.label == "symplectic_loose"]
+    assert loose.config["solver"]["rtol"] == 1e-2
+    assert "symplectic_loose" in peers.order()
+
+
+def test_tables_and_a_figure_of_every_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torchdiffeq")
+    monkeypatch.setenv("SYMADJ_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(peers, "GRADS", ("symplectic",))
+    # Compilers would take seconds for each row.
+    monkeypatch.setattr(peers, "ROWS", {})
+    monkeypatch.setattr(peers, "PEERS", ("torchdiffeq",))
+    out = tmp_path / "out"
+    assert main(peers.EXPERIMENT, ["--preset", "smoke", "--out", str(out)]) == 0
+    assert {"toy.md", "kdv.md", "ratios.md", "peers.png"} <= {path.name for path in out.iterdir()}
+    toy, kdv = ((out / f"{name}.md").read_text() for name in ("toy", "kdv"))
+    assert "| torchdiffeq adjoint, autograd |" in toy
+    assert "| matrix products " in toy
+    assert "matrix products" not in kdv
+    assert "dopri8 in its place" in kdv
+    assert "steps" in toy
+    cells = json.loads((out / FILE).read_text())["cells"]
+    assert {cell["record"]["status"] for cell in cells} == {"ok"}
