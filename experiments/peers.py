@@ -24,6 +24,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
 from symadj.bench.cases import PRODUCTS, VARIANTS
+from symadj.bench.profile import PARTS
 from symadj.report.frames import column, numbers, where
 from symadj.report.names import MISSING, resolve
 from symadj.report.style import (
@@ -84,6 +85,11 @@ NOTE_PRODUCTS = (
     f"{PRODUCTS.label}: as many products, of the same shapes, as one iteration of symplectic "
     "needs, and nothing else."
 )
+NOTE_PROFILE = (
+    "Parts in percent of the seconds under the profiler, which slows small operations down: "
+    "products of matrices; all other operations, compiled kernels among them; the autograd engine; "
+    "error estimates and step sizes; and the rest, Python and the launching of operations."
+)
 NOTE_DOPRI8 = (
     "dop853 is symadj's; torchdiffeq and diffrax step with dopri8 in its place, another tableau of "
     "order 8 (Prince and Dormand, 13 stages)."
@@ -109,6 +115,7 @@ def cell(name: str, overrides: Sequence[str], repeats: int, seconds: float, flow
             *((f"rows={{{rows}}}",) if rows else ()),
             f"peers=[{','.join(PEERS)}]",
             f"products={str(flow).lower()}",
+            "profile=true",
             f"repeats={repeats}",
             f"threads={THREADS}",
         ),
@@ -194,11 +201,32 @@ TARGETS = (
         {"toy": 0.35, "GAS": 0.45, "MINIBOONE": 0.5},
     ),
     Target(
+        "time: symplectic_stages to torchdiffeq adjoint, autograd",
+        "time",
+        "symplectic_stages",
+        (f"torchdiffeq adjoint{AUTOGRAD}",),
+        {"toy": 0.35, "GAS": 0.45, "MINIBOONE": 0.5},
+    ),
+    Target(
         "time: symplectic_compiled to the faster row of diffrax",
         "time",
         "symplectic_compiled",
         ("diffrax", f"diffrax{AUTOGRAD}"),
         {"toy": 1.0, "GAS": 1.0, "MINIBOONE": 0.95},
+    ),
+    Target(
+        "time: symplectic_stages_compiled to the faster row of diffrax",
+        "time",
+        "symplectic_stages_compiled",
+        ("diffrax", f"diffrax{AUTOGRAD}"),
+        {"toy": 1.0, "GAS": 1.0, "MINIBOONE": 0.95},
+    ),
+    Target(
+        "time: symplectic_stages to the faster row of diffrax",
+        "time",
+        "symplectic_stages",
+        ("diffrax", f"diffrax{AUTOGRAD}"),
+        {},
     ),
     Target(
         "memory: symplectic to torchdiffeq, autograd",
@@ -211,6 +239,13 @@ TARGETS = (
         f"time: symplectic to the {PRODUCTS.label} alone",
         "time",
         "symplectic",
+        (PRODUCTS.label,),
+        {"MINIBOONE": 1.3},
+    ),
+    Target(
+        f"time: symplectic_stages to the {PRODUCTS.label} alone",
+        "time",
+        "symplectic_stages",
         (PRODUCTS.label,),
         {"MINIBOONE": 1.3},
     ),
@@ -240,6 +275,7 @@ def report(results: Results) -> Drawn:
     ]
     title = "Ratios, and in brackets the most that was aimed at"
     sheets.append(Sheet("ratios", ratios(runs, problems), title, mark_best=False))
+    sheets.append(Sheet("profile", profile(runs, problems), "Where the time goes", [NOTE_PROFILE]))
     return Drawn(sheets, {"peers": figure_of(runs, problems)})
 
 
@@ -268,6 +304,33 @@ def ratios(runs: pd.DataFrame, problems: Sequence[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows).T
     table.index.name = "ratio"
     return table
+
+
+def profile(runs: pd.DataFrame, problems: Sequence[str]) -> pd.DataFrame:
+    """The seconds of symadj's rows by part, in percent of the profiled ones."""
+    rows = {}
+    for name in problems:
+        for label in (*GRADS, *ROWS):
+            own = where(runs, (runs["data.name"] == name) & (runs["grad"] == label))
+            parts = [_only(own, f"metrics.profile/{part}") for part in PARTS]
+            if own.empty or np.isnan(parts).any():
+                continue
+            rows[f"{name}: {label}"] = {
+                "time (s)": f"{_only(own, 'seconds.iteration.median'):.4g}",
+                "profiled (s)": f"{sum(parts):.4g}",
+                **{
+                    f"{part} (%)": f"{100 * value / sum(parts):.0f}"
+                    for part, value in zip(PARTS, parts, strict=True)
+                },
+            }
+    table = pd.DataFrame(rows).T
+    table.index.name = "row"
+    return table
+
+
+def _only(runs: pd.DataFrame, name: str) -> float:
+    """The one value of a column; NaN where there is none."""
+    return float(numbers(runs[name]).iloc[0]) if name in runs and len(runs) else float("nan")
 
 
 def figure_of(runs: pd.DataFrame, problems: Sequence[str]) -> Figure:

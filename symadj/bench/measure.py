@@ -18,6 +18,7 @@ from symadj.bench.cases import PRODUCTS, Case, Peer
 from symadj.bench.gradients import relative_error
 from symadj.bench.problem import BenchProblem, hide_formulas
 from symadj.bench.products import ProductsCandidate
+from symadj.bench.profile import seconds_by_part
 from symadj.bench.reference import Reference
 from symadj.bench.row import Row, describe
 from symadj.ode.compiled import compile_seconds
@@ -34,6 +35,7 @@ class Plan:
         time_limit: seconds after which a case gets no more repetitions; None: none.
         isolate: whether each case has a process of its own.
         weights, autocast: as `BenchProblem.of` takes them.
+        profile: whether symadj's own rows are profiled.
         converged: the tolerance of the gradient that stands for the exact solution's; None: none.
     """
 
@@ -43,6 +45,7 @@ class Plan:
     isolate: bool = True
     weights: str | None = None
     autocast: str | None = None
+    profile: bool = False
     converged: float | None = None
 
     def problem(self, config: Mapping[str, Any]) -> BenchProblem:
@@ -71,6 +74,8 @@ def measure(cases: Sequence[Case], plan: Plan, reference: Reference | None) -> l
                 row.attempt(_time)
     for row in rows:
         row.attempt(_compare(reference))
+        if plan.profile and row.case.peer is None:
+            row.attempt(_profile)
     return [row.finish() for row in rows]
 
 
@@ -171,6 +176,13 @@ def _meter(row: Row) -> None:
 def _time(row: Row) -> None:
     assert row.candidate is not None
     row.laps.append(row.candidate.evaluate())
+
+
+def _profile(row: Row) -> None:
+    """Where the seconds go, in evaluations that are neither timed nor metered."""
+    assert row.candidate is not None
+    parts = seconds_by_part(row.candidate.evaluate)
+    row.record.metrics |= {f"profile/{part}": value for part, value in parts.items()}
 
 
 def _compare(reference: Reference | None) -> Callable[[Row], None]:

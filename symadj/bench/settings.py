@@ -40,6 +40,8 @@ class BenchSettings(RunSettings):
             forward pass carries along, or "autograd", by a reverse-mode pass inside the field, as
             for a network without tangents. With both every method has a row of each.
         products: whether a row times nothing but the matrix products of the symplectic method.
+        profile: whether the seconds of symadj's rows are told apart, as metrics "profile/PART" by
+            `symadj.bench.profile`.
         repeats: timed evaluations of each row.
         warmup: evaluations before them that are not timed; the first one is counted.
         isolate: whether each row has a process of its own.
@@ -63,6 +65,7 @@ class BenchSettings(RunSettings):
     peers: list[str] = field(default_factory=list)
     traces: list[str] = field(default_factory=lambda: ["tangent"])
     products: bool = False
+    profile: bool = False
     repeats: int = 5
     warmup: int = 1
     isolate: bool = True
