@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -44,12 +44,14 @@ class Reference:
             tolerance: rtol = atol of the solve by dop853 in float64 that gives `converged`; None:
                 it is left out.
         """
+        # Backpropagation does not compile, and what is compiled is to be held against what is not.
+        solver = replace(problem.parts.integrator.solver, compile=False)
         if grids is None:
-            integrator = RecordingIntegrator(problem.parts.integrator.solver)
+            integrator = RecordingIntegrator(solver)
             with torch.no_grad():
                 problem.loss(integrator)
             grids = integrator.grids
-        replay = ReplayIntegrator(problem.parts.integrator.solver, "backprop", grids)
+        replay = ReplayIntegrator(solver, "backprop", grids)
         gradient, loss = problem.replayed_gradient(replay)
         converged = None
         if tolerance is not None:

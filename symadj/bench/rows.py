@@ -69,8 +69,12 @@ def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 def _changes(
     overrides: Sequence[str], config: DictConfig, fixed: Collection[str], option: Option
 ) -> DictConfig:
-    """The changed sections: `grad` whole, of the others what is changed."""
-    changes = OmegaConf.create()
+    """The changed sections: `grad` whole, of the others what is changed.
+
+    What follows from a change by interpolation, as `solver.compile` from `compile`, is one too.
+    """
+    kept = OmegaConf.masked_copy(config, [str(key) for key in config if key not in _LISTS])
+    edited = kept.copy()
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     # The choice of the method before its settings.
     for override in sorted(parsed, key=lambda o: o.key_or_group != "grad"):
@@ -82,14 +86,34 @@ def _changes(
                 "change single settings of grad, solver, measure and of the run."
             )
         if key == "grad":
-            changes.grad = option(str(value)).copy()
+            edited.grad = option(str(value)).copy()
             continue
-        if section == "grad":
-            changes.setdefault("grad", config.grad.copy())
-        known = changes if section == "grad" else config
-        _refuse_unknown(known, key)
-        OmegaConf.update(changes, key, value, force_add=True)
-    return changes
+        _refuse_unknown(edited, key)
+        OmegaConf.update(edited, key, value)
+    before, after = (OmegaConf.to_container(c, resolve=True) for c in (kept, edited))
+    assert isinstance(before, dict)
+    assert isinstance(after, dict)
+    changes = _difference(before, after)
+    if any(override.key_or_group.partition(".")[0] == "grad" for override in parsed):
+        changes["grad"] = after["grad"]
+    return OmegaConf.create(changes)
+
+
+# Of the benchmark: what they hold is in place already, and none of it belongs to a row.
+_LISTS = ("grads", "solvers", "rows")
+
+
+def _difference(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The entries of `after` that `before` has not, or has otherwise."""
+    found = {}
+    for key, value in after.items():
+        old = before.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            if inner := _difference(old, value):
+                found[key] = inner
+        elif key not in before or value != old:
+            found[key] = value
+    return found
 
 
 def _refuse_unknown(config: DictConfig, key: str) -> None:

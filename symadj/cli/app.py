@@ -103,9 +103,16 @@ class App:
         """
         given.refuse_wrong_choices(overrides, extra)
         try:
-            return resolved(self.prepare(compose(self.config_name, overrides, extra), overrides))
+            composed = compose(self.config_name, overrides, extra)
+            return resolved(self.prepared(composed, overrides, extra))
         except COMPOSITION_ERRORS as error:
             raise InputError(explain(error, self.config_name, overrides, extra)) from error
+
+    def prepared(
+        self, config: DictConfig, overrides: Sequence[str], extra: Path | None
+    ) -> DictConfig:
+        """A composed configuration as it is used, its interpolations still in it."""
+        return self.prepare(config, overrides)
 
     def _sweep(self, overrides: Sequence[str], extra: Path | None) -> int:
         # All jobs are composed before the first one runs: a typo costs no training.

@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 from symadj.bench.run import bench
 from symadj.bench.settings import with_choices
 from symadj.cli.app import App
-from symadj.run.configs import resolved
 
 PURPOSE = """\
 Measures gradient methods side by side on one batch of a problem, same weights and noise for all:
@@ -47,8 +46,11 @@ SETTINGS = (
 class BenchApp(App):
     """An `App` whose lists name options of groups, those of `--config-dir` included."""
 
-    def configuration(self, overrides: Sequence[str], extra: Path | None = None) -> DictConfig:
-        return resolved(with_choices(super().configuration(overrides, extra), extra))
+    def prepared(
+        self, config: DictConfig, overrides: Sequence[str], extra: Path | None
+    ) -> DictConfig:
+        # While interpolations are there: what a row changes may change more.
+        return with_choices(super().prepared(config, overrides, extra), extra)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

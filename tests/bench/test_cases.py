@@ -107,6 +107,13 @@ def test_a_row_of_the_users_own_differs_in_what_it_says() -> None:
     assert loose_one.config["measure"]["every"] == plain.config["measure"]["every"]
 
 
+def test_what_follows_from_a_rows_setting_is_the_rows_too() -> None:
+    plain, compiled = small_cases("rows={compiled:['grad=symplectic','compile=true']}")
+    assert plain.config["solver"]["compile"] is False
+    assert compiled.config["compile"] is True
+    assert compiled.config["solver"] == {**plain.config["solver"], "compile": True}
+
+
 def test_rows_go_along_the_axes() -> None:
     config = small("grads=[]", "rows={mine:['grad=aca']}", "solver=rk4", "steps=[3,5]")
     found = groups(config, bench_settings(config))

@@ -58,6 +58,14 @@ def test_a_trace_by_autograd_gives_the_same_gradient_and_takes_more() -> None:
         assert reverse.memory["graph_bytes"] > carried.memory["graph_bytes"]
 
 
+def test_what_a_compiled_row_is_held_against_is_not_compiled() -> None:
+    (case, compiled) = small_cases("rows={compiled:['grad=symplectic','compile=true']}")
+    plain = Reference.of(BenchProblem.of(case.config))
+    same = Reference.of(BenchProblem.of(compiled.config))
+    assert plain.grids == same.grids
+    assert torch.equal(plain.gradient, same.gradient)
+
+
 def test_a_model_without_tangents_has_no_second_trace() -> None:
     with pytest.raises(IncompatibleError, match="two ways"):
         hide_formulas(torch.nn.Linear(2, 2))

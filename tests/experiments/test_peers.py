@@ -81,6 +81,14 @@ def test_a_row_with_settings_of_its_own_is_one_line(monkeypatch: pytest.MonkeyPa
     assert "symplectic_loose" in peers.order()
 
 
+def test_compiled_rows_compile() -> None:
+    (cell, *_) = peers.smoke(None).cells  # pyright: ignore[reportArgumentType]
+    config = APPS["bench"].configuration(cell.full_overrides(Path("out")))
+    (group,) = groups(config, bench_settings(config))
+    compiled = {case.label for case in group.cases if case.config["solver"]["compile"]}
+    assert compiled == {"symplectic_compiled", "symplectic_stages_compiled"}
+
+
 def test_tables_and_a_figure_of_every_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
