@@ -256,17 +256,20 @@ class DensityField(nn.Module):
     def pull_back(
         self, t: Tensor, state: tuple[Tensor, ...], cotangents: tuple[Tensor, ...], sums: Sums
     ) -> tuple[Tensor, ...] | None:
-        """The vector-Jacobian product by the network's own `pull_tangent` (see `Field.pull_back`).
-
-        None with the exact trace, with costs, or where the network has none.
-        """
-        own = own_method(self.network, "pull_tangent", "tangent")
-        if own is None or self.noise is None or self.costs:
-            return None
+        """The vector-Jacobian product by the network's own `pull_tangent`, as `Field.pull_back`."""
+        pull_tangent = cast("Callable[..., Tensor | None]", self.network.pull_tangent)
+        assert self.noise is not None
         z, of_f, of_trace = state[0], *cotangents
         of_moved = self.noise * of_trace.neg().unsqueeze(-1)
-        of_z = own(t, z, self.noise, (of_f, of_moved), sums)
+        of_z = pull_tangent(t, z, self.noise, (of_f, of_moved), sums)
         return None if of_z is None else (of_z, torch.zeros_like(of_trace))
+
+    @property
+    def differentiates_itself(self) -> bool:
+        """Whether `pull_back` can: for an estimated trace without costs, if the network does."""
+        if self.noise is None or self.costs:
+            return False
+        return own_method(self.network, "pull_tangent", "tangent") is not None
 
     def _divergence(self, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         if self.noise is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -84,11 +85,14 @@ class EnergyField(nn.Module):
         return STRUCTURES[self.structure](energy_gradient(self.energy, u), self.dx)
 
     def pull_back(self, t: Tensor, u: Tensor, cotangent: Tensor, sums: Sums) -> Tensor | None:
-        """The vector-Jacobian product by the energy's own `pull_gradient`, where there is one."""
-        own = own_method(self.energy, "pull_gradient", "gradient")
-        if own is None:
-            return None
-        return own(u, TRANSPOSED[self.structure](cotangent, self.dx), sums)
+        """The vector-Jacobian product by the energy's own `pull_gradient`."""
+        pull = cast("Callable[..., Tensor | None]", self.energy.pull_gradient)
+        return pull(u, TRANSPOSED[self.structure](cotangent, self.dx), sums)
+
+    @property
+    def differentiates_itself(self) -> bool:
+        """Whether the energy does."""
+        return own_method(self.energy, "pull_gradient", "gradient") is not None
 
 
 class EnergyConv(EnergyField):

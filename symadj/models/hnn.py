@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +31,15 @@ class HamiltonianField(nn.Module):
         return torch.cat([of_p, -of_q], dim=-1)
 
     def pull_back(self, t: Tensor, u: Tensor, cotangent: Tensor, sums: Sums) -> Tensor | None:
-        """The vector-Jacobian product by the energy's own `pull_gradient`, where there is one."""
-        own = own_method(self.energy, "pull_gradient", "gradient")
-        if own is None:
-            return None
+        """The vector-Jacobian product by the energy's own `pull_gradient`."""
+        pull = cast("Callable[..., Tensor | None]", self.energy.pull_gradient)
         of_q, of_p = cotangent.chunk(2, dim=-1)
-        return own(u, torch.cat([-of_p, of_q], dim=-1), sums)
+        return pull(u, torch.cat([-of_p, of_q], dim=-1), sums)
+
+    @property
+    def differentiates_itself(self) -> bool:
+        """Whether the energy does."""
+        return own_method(self.energy, "pull_gradient", "gradient") is not None
 
 
 class HNN(HamiltonianField):

@@ -98,7 +98,7 @@ class MLP(nn.Module):
             sums: the running sums of the parameters' gradients.
 
         Returns:
-            The cotangent of x; None where `tangent` has no derivative by hand.
+            The cotangent of x; None where `tangent` is not taken by hand either.
         """
         if self.kernel is None or not applies(x, dx):
             return None
@@ -109,6 +109,11 @@ class MLP(nn.Module):
         for i, (_, _, pull) in enumerate(layers):
             pull(of_maps[2 * i], of_maps[2 * i + 1], sums)
         return of_x
+
+    @property
+    def differentiates_itself(self) -> bool:
+        """Whether `pull_tangent` knows the activation."""
+        return self.kernel is not None
 
     def _maps(self, t: Tensor) -> list[Tensor]:
         """W_1, b_1, ..., W_L, b_L at one time."""

@@ -20,6 +20,12 @@ class TangentNetwork(Protocol):
         """f(t, x) and (df/dx) dx."""
         ...
 
+    def pull_tangent(
+        self, t: Tensor, x: Tensor, dx: Tensor, cotangents: tuple[Tensor, Tensor], sums: Sums
+    ) -> Tensor | None:
+        """As `MLP.pull_tangent`; needed only by a network that differentiates itself."""
+        ...
+
 
 class Residual(nn.Module):
     """g(t, x) = f(t, x) - x, FFJORD's option "residual": the trace falls by the dimension d.
@@ -47,7 +53,11 @@ class Residual(nn.Module):
     def pull_tangent(
         self, t: Tensor, x: Tensor, dx: Tensor, cotangents: tuple[Tensor, Tensor], sums: Sums
     ) -> Tensor | None:
-        """As `MLP.pull_tangent`; None where the network has none."""
-        own = own_method(self.network, "pull_tangent", "tangent")
-        of_x = None if own is None else own(t, x, dx, cotangents, sums)
+        """As the network's own."""
+        of_x = self.network.pull_tangent(t, x, dx, cotangents, sums)
         return None if of_x is None else of_x - cotangents[0]
+
+    @property
+    def differentiates_itself(self) -> bool:
+        """Whether the network does."""
+        return own_method(self.network, "pull_tangent", "tangent") is not None

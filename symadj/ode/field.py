@@ -98,8 +98,8 @@ class Field:
         """(df/dy)^T w for the cotangent w; (df/dtheta)^T w joins `gradients`.
 
         A module with a method `pull_back(t, y, w, sums)`, and no other `forward` than the one that
-        it belongs to, does so by itself: it returns (df/dy)^T w in the form of y and adds to
-        `sums(parameter)`; or None where it cannot, and autograd does, by `value_and_vjp`.
+        it belongs to, does so by itself (see `own_method`): it returns (df/dy)^T w in the form of y
+        and adds to `sums(parameter)`; or None under a function transform, where autograd does.
         """
         if self._own_pull_back is not None and not self._autocast[2]:
             layout = self.layout
@@ -118,7 +118,8 @@ class Field:
     def probe(self, t: float, y: Tensor, *, again: Sequence[float] = ()) -> Tensor:
         """f(t, y), and the discovery of every tensor that the field's gradient must reach.
 
-        Leaf tensors that a function captures join `params`.
+        Leaf tensors that a function captures join `params`. A module that differentiates itself
+        reaches its parameters and nothing else, so no graph is made to look behind.
 
         Args:
             t: where the value is wanted.
@@ -129,6 +130,8 @@ class Field:
         Raises:
             CapturedTensorError: the field captures a non-leaf tensor that needs a gradient.
         """
+        if self._own_pull_back is not None and not self._autocast[2]:
+            return self.value(t, y)
         value = self._look(t, y)
         if not isinstance(self.func, nn.Module):
             for time in again:

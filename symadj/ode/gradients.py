@@ -74,9 +74,13 @@ def own_method(module: Any, name: str, of: str) -> Callable[..., Any] | None:
     """A module's method `name`, by which it differentiates its method `of` by hand, if that holds.
 
     It does not where a subclass has another `of`, or the instance has, and `name` knows nothing of
-    it; nor where hooks or parametrizations stand between the parameters and the value.
+    it; where hooks or parametrizations stand between the parameters and the value; where the module
+    holds tensors that need a gradient and are no parameters; or where its property
+    `differentiates_itself` is False, because a part of it does not.
     """
     if not isinstance(module, nn.Module) or of in vars(module):
+        return None
+    if not getattr(module, "differentiates_itself", True):
         return None
     for kind in type(module).__mro__:
         if name in vars(kind):
@@ -93,5 +97,7 @@ def _untouched(module: nn.Module) -> bool:
         or one._backward_hooks
         or one._backward_pre_hooks
         or "parametrizations" in one._modules
+        or any(isinstance(v, Tensor) and v.requires_grad for v in vars(one).values())
+        or any(b.requires_grad for b in one._buffers.values() if b is not None)
         for one in module.modules()
     )

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from symadj import odeint
 from symadj.models import tangent_stack
 from symadj.models.cnf import DensityField
 from symadj.models.energy import EnergyMLP
@@ -150,7 +151,7 @@ def test_a_subclass_with_another_value_is_left_to_autograd() -> None:
     torch.manual_seed(0)
     noise = torch.randn(BATCH, DIM, dtype=DOUBLE)
     assert_equal(*both_ways(shaken(Shifted(MLP(DIM, [5]), noise)), own=False))
-    assert_equal(*both_ways(shaken(flow(Doubled(DIM, [5])))))
+    assert_equal(*both_ways(shaken(flow(Doubled(DIM, [5]))), own=False))
     net = MLP(DIM, [5])
     net.layers[0] = Sharper(DIM, 5)
     assert_equal(*both_ways(shaken(flow(net))))
@@ -174,3 +175,43 @@ def test_an_instance_with_a_forward_of_its_own_is_left_to_autograd() -> None:
     plain = module.forward
     module.forward = lambda t, u: plain(t, u).sin()
     assert_equal(*both_ways(module, own=False))
+
+
+def test_tensors_beside_the_parameters_are_left_to_autograd() -> None:
+    torch.manual_seed(0)
+    noise = torch.randn(BATCH, DIM, dtype=DOUBLE, requires_grad=True)
+    module = shaken(DensityField(MLP(DIM, [5]), noise))
+    state = state_of(module)
+    times = torch.tensor([0.0, 0.5], dtype=DOUBLE)
+    grid = {"num_steps": 2}
+    found, exact = (
+        torch.autograd.grad(
+            odeint(module, state, times, method="rk4", options=grid, gradient=gradient)[1][
+                -1
+            ].sum(),
+            noise,
+        )[0]
+        for gradient in ("symplectic", "backprop")
+    )
+    torch.testing.assert_close(found, exact, rtol=1e-12, atol=1e-12)
+
+
+class Own(nn.Module):
+    """A network of the user's, without tangents, that captures a tensor."""
+
+    def __init__(self, captured: Tensor) -> None:
+        super().__init__()
+        self.linear = nn.Linear(DIM, DIM, dtype=DOUBLE)
+        self.scale = lambda: captured
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        return torch.tanh(self.linear(x)) * self.scale()
+
+
+def test_a_network_of_the_users_in_a_flow_keeps_what_it_captures() -> None:
+    captured = torch.tensor(1.5, dtype=DOUBLE, requires_grad=True)
+    module = flow(Own(captured))
+    times = torch.tensor([0.0, 0.5], dtype=DOUBLE)
+    ys = odeint(module, state_of(module), times, method="rk4", options={"num_steps": 2})
+    (found,) = torch.autograd.grad(ys[1][-1].sum(), captured)
+    assert found != 0
