@@ -69,7 +69,8 @@ HEADERS = {
 }
 NOTES = (
     "Time: median [quartiles] of the loss and its gradient; the repetitions of all rows take turns "
-    "in one process, and none is metered. Compilation is not timed.",
+    "in one process, whose allocator keeps freed memory, and none is metered. Compilation is not "
+    "timed.",
     "Memory: peak above what is live before, in an iteration that is not timed; of compiled rows "
     "by torch's profiler, of diffrax temporaries and results by XLA's own account.",
     "Gradient error: relative to backpropagation in float64 on the steps that the row accepted; in "
