@@ -88,8 +88,9 @@ NOTE_PRODUCTS = (
 )
 NOTE_PROFILE = (
     "Parts in percent of the seconds under the profiler, which slows small operations down: "
-    "products of matrices; all other operations, compiled kernels among them; the autograd engine; "
-    "error estimates and step sizes; and the rest, Python and the launching of operations."
+    "products of matrices; all other operations, compiled kernels among them; the autograd engine, "
+    "with the Python of the backward passes that it calls (of a replay all of it); error estimates "
+    "and step sizes; and the rest, the forward pass's Python and the launching of operations."
 )
 NOTE_DOPRI8 = (
     "dop853 is symadj's; torchdiffeq and diffrax step with dopri8 in its place, another tableau of "

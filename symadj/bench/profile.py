@@ -18,8 +18,9 @@ from symadj.solvers import RungeKutta
 CONTROL = "step control"
 PARTS: tuple[str, ...] = ("matrix products", "elementwise", "autograd", CONTROL, "python")
 """Products of matrices and convolutions; all other operations, sums and copies among them; what the
-autograd engine does between operations; error estimates and step sizes, their operations included;
-and what is left of the seconds: Python, and the launching of operations."""
+autograd engine does between operations, the Python of a backward pass that it calls included; error
+estimates and step sizes, their operations included; and what is left of the seconds: the Python of
+the forward pass, and the launching of operations."""
 
 _PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "addmv", "mv", "dot", "linear", "convolution")
 _CONTROLS = (
