@@ -34,7 +34,7 @@ def test_a_run_leaves_its_files_and_a_true_record(tmp_path: Path) -> None:
         "val": 10,
         "test": 10,
     }
-    assert record.model == {"name": "Flow", "parameters": 22}
+    assert record.model == {"name": "Flow", "parameters": 22, "test_trace": "exact"}
     assert (record.solver, record.grad, record.seed) == ("dopri5", "symplectic", 3)
     assert set(record.metrics) == {"train/loss", "val/nll", "test/nll", "test/bits_per_dim"}
     assert record.environment["torch"] == torch.__version__
@@ -200,7 +200,7 @@ def test_a_killed_run_says_interrupted_and_can_be_resumed(tmp_path: Path) -> Non
     directory = tmp_path / "killed"
     record = RunRecord.load(directory / "record.json")
     assert (record.status, record.finished) == ("interrupted", None)
-    assert record.model == {"name": "Flow", "parameters": 22}
+    assert record.model == {"name": "Flow", "parameters": 22, "test_trace": "exact"}
     assert len(losses(directory)) == 3  # the checkpoint is that of iteration 2
     assert train(standin_config(tmp_path, "task.fail_at=4", f"resume={directory}")).status == "ok"
     assert losses(directory) == losses(straight)
