@@ -50,7 +50,10 @@ def test_the_horizon_of_the_task_is_that_of_the_data() -> None:
     [
         (("task=physics",), r"task=physics learns from trajectories.*digits.*data=kdv"),
         ((*SMALL, "model=cnf"), r"normalizing flow.*model=energy_conv"),
-        ((*SMALL, "model=cnf", "task=density"), r"task=density learns from points.*Take task=physics"),
+        (
+            (*SMALL, "model=cnf", "task=density"),
+            r"task=density learns from points.*Take task=physics",
+        ),
         (("model=conv_cnf", "data=toy2d"), r"hold no images.*data=mnist5k"),
         (("model=conv_cnf", *SMALL), r"hold no images.*data=mnist5k"),
         (("model=conv_cnf", "model.scales=5"), r"8x8.*allowed: 1 to 4"),
