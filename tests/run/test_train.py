@@ -200,7 +200,7 @@ def test_a_killed_run_says_interrupted_and_can_be_resumed(tmp_path: Path) -> Non
     directory = tmp_path / "killed"
     record = RunRecord.load(directory / "record.json")
     assert (record.status, record.finished) == ("interrupted", None)
-    assert record.model == {"name": "Flow", "parameters": 22, "test_trace": "exact"}
+    assert record.model == {"name": "Flow", "parameters": 22}
     assert len(losses(directory)) == 3  # the checkpoint is that of iteration 2
     assert train(standin_config(tmp_path, "task.fail_at=4", f"resume={directory}")).status == "ok"
     assert losses(directory) == losses(straight)
