@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from symadj.ode.gradients import Sums, add_to, own_method
+from symadj.ode.gradients import Sums, add_to, method_beside
 
 Linearised = tuple[Tensor, Tensor, Callable[[Tensor, Tensor, Sums], None]]
 """W(t), b(t) and (cotangent of W, cotangent of b, sums) -> None."""
@@ -233,8 +233,11 @@ class Hyper(TimeAffine):
 
 
 def linearised(layer: TimeAffine, t: Tensor) -> Linearised:
-    """The layer's own `linearised`, or autograd's where a subclass has another `affine`."""
-    own = own_method(layer, "linearised", "affine")
+    """The layer's own `linearised`, or autograd's where a subclass has another `affine`.
+
+    Hooks and the like were looked for once, in the whole field (see `own_method`).
+    """
+    own = method_beside(layer, "linearised", "affine")
     return TimeAffine.linearised(layer, t) if own is None else own(t)
 
 

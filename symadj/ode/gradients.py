@@ -78,13 +78,19 @@ def own_method(module: Any, name: str, of: str) -> Callable[..., Any] | None:
     holds tensors that need a gradient and are no parameters; or where its property
     `differentiates_itself` is False, because a part of it does not.
     """
-    if not isinstance(module, nn.Module) or of in vars(module):
+    if not isinstance(module, nn.Module) or not getattr(module, "differentiates_itself", True):
         return None
-    if not getattr(module, "differentiates_itself", True):
+    own = method_beside(module, name, of)
+    return own if own is not None and _untouched(module) else None
+
+
+def method_beside(module: nn.Module, name: str, of: str) -> Callable[..., Any] | None:
+    """A module's method `name`, unless a subclass or the instance has a later `of` than that."""
+    if of in vars(module):
         return None
     for kind in type(module).__mro__:
         if name in vars(kind):
-            return getattr(module, name) if _untouched(module) else None
+            return getattr(module, name)
         if of in vars(kind):
             return None
     return None

@@ -81,7 +81,7 @@ def test_other_times_tolerances_noise_and_weights_compile_nothing_anew(network: 
     assert compiled.compile_seconds() == seconds
     eager = gradients(flow(network, 1), start(1), [0.2, 0.7], rtol=1e-4)
     for mine, theirs in zip(other, eager, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_evaluations_are_counted_as_in_an_eager_solve(network: MLP) -> None:
@@ -152,7 +152,7 @@ def test_tensors_beside_the_parameters_are_reached_without_compilation() -> None
     with pytest.warns(UserWarning, match="tensors that are no parameters of it"):
         (found,) = torch.autograd.grad(ys[-1].sum(), w)
     (exact,) = torch.autograd.grad(solved(Reaching(w), y0, [0.0, 1.0], params=[w]).ys[-1].sum(), w)
-    assert abs(found - exact) < 1e-10
+    assert abs(found - exact) < 1e-12
 
 
 @pytest.mark.parametrize("gradient", ["backprop", "aca", "checkpoint", "adjoint"])

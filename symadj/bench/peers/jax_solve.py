@@ -30,22 +30,8 @@ SOLVERS = {
 """Our solvers that diffrax has too, and what stands in for one that it lacks."""
 
 
-class Told(NamedTuple):
-    """What one solve tells.
-
-    Attributes:
-        steps: attempted.
-        accepted: of them.
-        ended: whether the end was reached.
-    """
-
-    steps: Any
-    accepted: Any
-    ended: Any
-
-
 class Solves(NamedTuple):
-    """`Told` of the solves of one evaluation, an entry for each.
+    """What a solve tells; of several solves, an entry for each.
 
     Attributes:
         steps: attempted.
@@ -58,9 +44,9 @@ class Solves(NamedTuple):
     ended: Any
 
     @staticmethod
-    def of(told: Sequence[Told]) -> Solves:
+    def of(each: Sequence[Solves]) -> Solves:
         """Those of an evaluation in their order."""
-        return Solves(*zip(*told, strict=True))
+        return Solves(*zip(*each, strict=True))
 
 
 class JaxProblem(Protocol):
@@ -104,7 +90,7 @@ def solver_of(method: str) -> Any:
 
 def solve(
     field: Callable[..., Any], solver: Any, T: float, y0: Any, params: Params, how: Stepping
-) -> tuple[Any, Told]:
+) -> tuple[Any, Solves]:
     """y(T) of dy/dt = field(t, y, params), y(0) = y0."""
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(field),
@@ -118,7 +104,7 @@ def solve(
     )
     counts, ended = solution.stats, solution.result == diffrax.RESULTS.successful
     end = jax.tree_util.tree_map(lambda ys: ys[0], solution.ys)
-    return end, Told(counts["num_steps"], counts["num_accepted_steps"], ended)
+    return end, Solves(counts["num_steps"], counts["num_accepted_steps"], ended)
 
 
 def adaptive(rtol: float, atol: float, first: float | None, max_steps: int) -> Stepping:
