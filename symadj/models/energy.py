@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from symadj.errors import InputError
-from symadj.models.tangent_stack import KERNELS, blocks, plain, pull_tangent_stack
+from symadj.models.row_blocks import product, row_blocks, rows_of, shares_of
+from symadj.models.tangent_stack import KERNELS, plain, pull_tangent_stack
 from symadj.ode.gradients import Sums
 
 
@@ -86,18 +87,19 @@ class EnergyMLP(nn.Module):
         *hidden, last = self._linear()
         slope = last.weight.squeeze(0)
         parts = []
-        for (y,) in blocks(self._maps(), x.flatten(0, -2)):
+        rows, maps = x.flatten(0, -2), self._maps()
+        for (y,) in row_blocks(shares_of(rows, maps), maps, rows):
             outputs = []
             for layer in hidden:
-                y = torch.addmm(layer.bias, y, layer.weight.t()).tanh_()
+                y = product(y, layer.weight.t(), layer.bias).tanh_()
                 outputs.append(y)
             g = slope.expand_as(y)
             for layer in reversed(hidden):
                 y = outputs.pop()
                 torch.ops.aten.tanh_backward.grad_input(g, y, grad_input=y)
-                g = torch.mm(y, layer.weight)
+                g = product(y, layer.weight)
             parts.append(g)
-        return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(x.shape)
+        return rows_of(parts).view(x.shape)
 
     def pull_gradient(self, x: Tensor, cotangent: Tensor, sums: Sums) -> Tensor | None:
         """The vector-Jacobian product of `gradient`: the Hessian of e at every x times c.

@@ -7,21 +7,24 @@ kernels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-Pair = tuple[Tensor, Tensor]
-Maps = Sequence[Tensor | None]
-"""W_1, b_1, ..., W_L, b_L; None for a map without b."""
+from symadj.models.row_blocks import (
+    Maps,
+    ShareSums,
+    add_product,
+    product,
+    row_blocks,
+    rows_of,
+    shares_of,
+)
 
-# Rows are worked on in blocks whose activations, values and tangents of a layer, fit into the cache
-# of the core at work, this much for each thread: an elementwise operation then costs a fraction of
-# what it does in memory, and what a pull-back holds at once is a block's.
-BLOCK_BYTES = 1 << 20
+Pair = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,8 @@ def _tanh_push(a: Tensor, da: Tensor) -> None:
 
 
 def _tanh_pull(y: Tensor, dy: Tensor, v: Tensor, dv: Tensor) -> None:
-    # s' = 1 - y^2 and s'' da = -2 y s' da = -2 y dy.
-    bent = torch.mul(y, dy).mul_(dv)
-    _times_tanh_slope_(v, y).sub_(bent, alpha=2)
+    # s' = 1 - y^2 and s'' da = -2 y s' da = -2 y dy, so that of a: v - y (y v + 2 dy dv).
+    v.addcmul_(y, torch.mul(y, v).addcmul_(dy, dv, value=2), value=-1)
     _times_tanh_slope_(dv, y)
 
 
@@ -107,8 +109,9 @@ def tangent_stack(kernel: Kernel, written_out: Callable[..., Pair], *tensors: Te
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return _TangentStack.apply(kernel, written_out, *tensors)
     x, dx, *maps = tensors
-    parts = [_push(kernel, x_, dx_, maps, None) for x_, dx_ in blocks(maps, x, dx)]
-    return _joined([y for y, _ in parts]), _joined([dy for _, dy in parts])
+    shares = shares_of(x, maps)
+    ends = [_push(kernel, *block, maps, None) for block in row_blocks(shares, maps, x, dx)]
+    return rows_of([y for y, _ in ends]), rows_of([dy for _, dy in ends])
 
 
 def pull_tangent_stack(
@@ -135,38 +138,27 @@ def pull_tangent_stack(
     Returns:
         The cotangent of x.
     """
+    shares = shares_of(x, maps)
+    own = ShareSums(shares, sums)
     parts = []
-    for x_, dx_, v, dv in blocks(maps, x, dx, *cotangents):
+    for x_, dx_, v, dv in row_blocks(shares, maps, x, dx, *cotangents):
         inputs = [x_, dx_]
         _push(kernel, x_, dx_, maps[:-2], inputs)
-        v, _ = _pull(kernel, inputs, maps, v, dv, sums)
-        parts.append(torch.mm(v, _there(maps[0])))
-    return _joined(parts)
-
-
-def blocks(maps: Maps, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Blocks of rows of all the tensors: one of them all on a GPU or where code is compiled."""
-    first = tensors[0]
-    count = 1
-    if first.device.type == "cpu" and not torch.compiler.is_compiling():
-        widest = max(m.shape[0] for m in maps if m is not None)
-        nbytes = 2 * widest * first.shape[0] * first.element_size()
-        room = BLOCK_BYTES * torch.get_num_threads()
-        count = max(1, min(first.shape[0], -(-nbytes // room)))
-    return zip(*(tensor.chunk(count) for tensor in tensors), strict=True)
+        v, _ = _pull(kernel, inputs, maps, v, dv, own.of(v))
+        parts.append(product(v, _there(maps[0])))
+    own.close()
+    return rows_of(parts)
 
 
 def _push(kernel: Kernel, x: Tensor, dx: Tensor, maps: Maps, kept: list[Tensor] | None) -> Pair:
     """The forward pass; where `kept` is given, every layer ends with an activation.
 
-    `kept` receives their outputs, the next layers' inputs. Values and tangents have a product each:
-    every thread then works on the rows that it has in its cache.
+    `kept` receives their outputs, the next layers' inputs.
     """
     last = len(maps) - 2 if kept is None else len(maps)
     for i in range(0, len(maps), 2):
-        weight, bias = _there(maps[i]).t(), maps[i + 1]
-        x = torch.mm(x, weight) if bias is None else torch.addmm(bias, x, weight)
-        dx = torch.mm(dx, weight)
+        weight = _there(maps[i]).t()
+        x, dx = product(x, weight, maps[i + 1]), product(dx, weight)
         if i != last:
             kernel.push(x, dx)
             if kept is not None:
@@ -187,12 +179,13 @@ def _pull(
         x, dx = inputs[i], inputs[i + 1]
         of_weight, of_bias = sums[i], sums[i + 1]
         if of_weight is not None:
-            of_weight.addmm_(v.t(), x).addmm_(dv.t(), dx)
+            add_product(of_weight, v, x)
+            add_product(of_weight, dv, dx)
         if of_bias is not None:
-            of_bias.add_(v.sum(0))
+            of_bias.add_(v.sum(-2))
         if i > 0:
             weight = _there(maps[i])
-            v, dv = torch.mm(v, weight), torch.mm(dv, weight)
+            v, dv = product(v, weight), product(dv, weight)
             kernel.pull(x, dx, v, dv)
     return v, dv
 
@@ -227,10 +220,6 @@ class _TangentStack(torch.autograd.Function):
         of_x = torch.mm(v, maps[0]) if wanted[0] else None
         of_dx = torch.mm(dv, maps[0]) if wanted[1] else None
         return None, None, of_x, of_dx, *sums
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _there(weight: Tensor | None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ class StateLayout:
         shapes = tuple(part.shape for part in parts)
         return StateLayout(shapes, isinstance(y0, Tensor), first.dtype, first.device)
 
-    @property
+    @functools.cached_property
     def sizes(self) -> list[int]:
         """The number of entries of each part."""
         return [shape.numel() for shape in self.shapes]
@@ -65,10 +66,10 @@ class StateLayout:
         """The state as the user's field sees it; leading dimensions of `flat` are kept."""
         if self.bare:
             return flat
-        lead = flat.shape[:-1]
-        parts = flat.split(self.sizes, dim=-1)
+        parts = flat.split_with_sizes(self.sizes, -1)
         return tuple(
-            part.reshape(lead + shape) for part, shape in zip(parts, self.shapes, strict=True)
+            part.unflatten(-1, shape) if shape else part.squeeze(-1)
+            for part, shape in zip(parts, self.shapes, strict=True)
         )
 
     def rms(self, flat: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from symadj import odeint
-from symadj.models import tangent_stack
+from symadj.models import row_blocks
 from symadj.models.cnf import DensityField
 from symadj.models.energy import EnergyMLP
 from symadj.models.energy_conv import EnergyConv
@@ -71,18 +72,40 @@ def both_ways(module: nn.Module, *, own: bool = True) -> tuple[list[Tensor], lis
     return ours, theirs
 
 
+def test_rows_come_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = [torch.zeros(6, 2, dtype=DOUBLE)]
+    for total in (0, 1, 2, 7, 12):
+        rows = torch.arange(2.0 * total, dtype=DOUBLE).view(total, 2)
+        for size, threads in itertools.product((1, 2, 5), (1, 2, 3)):
+            work_in(monkeypatch, rows=size, threads=threads)
+            shares = row_blocks.shares_of(rows, maps)
+            blocks = [block for (block,) in row_blocks.row_blocks(shares, maps, rows)]
+            assert torch.equal(row_blocks.rows_of(blocks), rows)
+            assert all(block.shape[-2] <= size for block in blocks if block.dim() == 3)
+
+
 def assert_equal(ours: list[Tensor], theirs: list[Tensor]) -> None:
     assert any(bool((g != 0).any()) for g in theirs)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other.expand_as(mine), rtol=1e-12, atol=1e-12)
 
 
+def work_in(
+    monkeypatch: pytest.MonkeyPatch, *, rows: int = 1000, threads: int = 1, shared: int = 1
+) -> None:
+    """Blocks of so many rows for a thread, and a share for each of so many threads."""
+    monkeypatch.setattr(row_blocks, "BLOCK_BYTES", rows * 2 * 6 * 8)
+    monkeypatch.setattr(row_blocks, "SHARED", shared)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 40])
 @pytest.mark.parametrize("rows", [1, 3, 1000])
 @pytest.mark.parametrize("name", FIELDS)
 def test_pull_back_is_autograds_product(
-    name: str, rows: int, monkeypatch: pytest.MonkeyPatch
+    name: str, rows: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tangent_stack, "BLOCK_BYTES", rows * 2 * 6 * 8)
+    work_in(monkeypatch, rows=rows, threads=threads)
     torch.manual_seed(0)
     assert_equal(*both_ways(shaken(FIELDS[name]())))
 
@@ -108,15 +131,19 @@ def test_frozen_parameters_get_nothing() -> None:
     assert_equal(ours, theirs)
 
 
-def test_values_without_graph_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_values_without_graph_do_not_depend_on_the_blocks(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("concatsquash", "skew energy"):
         module = shaken(FIELDS[name]())
         state = state_of(module)
         t = torch.tensor(T, dtype=DOUBLE)
         with torch.no_grad():
             whole = module(t, state)
-            monkeypatch.setattr(tangent_stack, "BLOCK_BYTES", 300)
-            parts = module(t, state)
+            with monkeypatch.context() as changed:
+                work_in(changed, rows=3, threads=threads)
+                parts = module(t, state)
         graph = module(t, state)
         for a, b, c in zip(whole, parts, graph, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-13)
