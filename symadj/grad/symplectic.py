@@ -66,6 +66,10 @@ class Symplectic(StepwiseReplay):
         stages = solver.needed_stages([theta for theta, _ in outputs])
         sources = _sources(solver, cotangent, outputs)
         solver.fill(field.value, attempt, stages[:-1])
+        if not outputs:
+            whole = field.pull_step(solver, attempt, cotangent, replay.gradients)
+            if whole is not None:
+                return whole
         pulled: list[Tensor | None] = [None] * len(solver.rows)
         total = cotangent
         for _, g in outputs:

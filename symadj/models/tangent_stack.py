@@ -110,7 +110,7 @@ def tangent_stack(kernel: Kernel, written_out: Callable[..., Pair], *tensors: Te
         return _TangentStack.apply(kernel, written_out, *tensors)
     x, dx, *maps = tensors
     shares = shares_of(x, maps)
-    ends = [_push(kernel, *block, maps, None) for block in row_blocks(shares, maps, x, dx)]
+    ends = [_push(kernel, x_, dx_, maps, None) for x_, dx_ in row_blocks(shares, maps, x, dx)]
     return rows_of([y for y, _ in ends]), rows_of([dy for _, dy in ends])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from symadj.ode.capture import leaves_behind, sequence_mark
 from symadj.ode.gradients import ParameterGradients, own_method
 from symadj.ode.layout import StateLayout
 from symadj.ode.stats import SolveStats
+
+if TYPE_CHECKING:
+    from symadj.solvers import Attempt, RungeKutta
 
 Evaluate = Callable[[float, Tensor], Tensor]
 
@@ -114,6 +117,23 @@ class Field:
         _, mu, of_params = self.value_and_vjp(t, y, cotangent)
         gradients.add(of_params)
         return mu
+
+    def pull_step(
+        self,
+        solver: RungeKutta,
+        attempt: Attempt,
+        cotangent: Tensor,
+        gradients: ParameterGradients,
+    ) -> Tensor | None:
+        """The symplectic adjoint of a whole step at once; None: stage by stage, by `pull_back`.
+
+        Args:
+            solver: that made the step.
+            attempt: the step, with its stage derivatives.
+            cotangent: of y1.
+            gradients: which the parameters' gradients join.
+        """
+        return None
 
     def probe(self, t: float, y: Tensor, *, again: Sequence[float] = ()) -> Tensor:
         """f(t, y), and the discovery of every tensor that the field's gradient must reach.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,12 +19,19 @@ class StateLayout:
 
     A bare tensor is stepped as it is. The parts of a tuple are laid one after the other in a
     one-dimensional tensor, so that one linear combination serves all of them.
+
+    Attributes:
+        sizes: the number of entries of each part.
     """
 
     shapes: tuple[torch.Size, ...]
     bare: bool
     dtype: torch.dtype
     device: torch.device
+    sizes: list[int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", [shape.numel() for shape in self.shapes])
 
     @staticmethod
     def of(y0: State) -> StateLayout:
@@ -50,11 +56,6 @@ class StateLayout:
                 )
         shapes = tuple(part.shape for part in parts)
         return StateLayout(shapes, isinstance(y0, Tensor), first.dtype, first.device)
-
-    @functools.cached_property
-    def sizes(self) -> list[int]:
-        """The number of entries of each part."""
-        return [shape.numel() for shape in self.shapes]
 
     def flatten(self, y: State) -> Tensor:
         """The state as the engine's tensor."""

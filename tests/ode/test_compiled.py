@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,17 +17,28 @@ from symadj.errors import IncompatibleError, InputError
 from symadj.grad import Symplectic
 from symadj.models.cnf import DensityField
 from symadj.models.mlp import MLP
-from symadj.ode import compiled
+from symadj.ode import compiled, compiled_functions
 from symadj.ode.odeint import Solution
+from symadj.run.meter import ProfilerMeter
 
 DOUBLE = torch.float64
-BATCH, DIM = 5, 2
+BATCH, DIM = 40, 2
 
 
 @pytest.fixture(scope="module")
 def network() -> MLP:
     torch.manual_seed(0)
-    return MLP(DIM, [4]).double()
+    return MLP(DIM, [16]).double()
+
+
+@pytest.fixture(params=[True, False], ids=["whole steps", "stages"], scope="module")
+def small(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Whether the fields pass for small ones, whose steps are pulled back as a whole."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled_functions, "_KNOWN", {})
+        if not request.param:
+            patch.setattr(compiled_functions, "SMALL", 0)
+        yield request.param
 
 
 def flow(network: nn.Module, seed: int = 0) -> DensityField:
@@ -53,7 +66,9 @@ def start(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("store", ["steps", "stages"])
-def test_gradients_are_those_of_frozen_grid_backpropagation(network: MLP, store: str) -> None:
+def test_gradients_are_those_of_frozen_grid_backpropagation(
+    network: MLP, store: str, small: bool
+) -> None:
     times = [0.0, 0.4, 1.0]
     field = flow(network)
     ours = solved(
@@ -68,7 +83,9 @@ def test_gradients_are_those_of_frozen_grid_backpropagation(network: MLP, store:
         torch.testing.assert_close(mine, exact, rtol=1e-12, atol=1e-12)
 
 
-def test_other_times_tolerances_noise_and_weights_compile_nothing_anew(network: MLP) -> None:
+def test_other_times_tolerances_noise_and_weights_compile_nothing_anew(
+    network: MLP, small: bool
+) -> None:
     options = {"compile": True}
     gradients(flow(network), start(), [0.0, 1.0], options=options)
     before, seconds = counters["stats"]["unique_graphs"], compiled.compile_seconds()
@@ -84,13 +101,30 @@ def test_other_times_tolerances_noise_and_weights_compile_nothing_anew(network: 
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
-def test_evaluations_are_counted_as_in_an_eager_solve(network: MLP) -> None:
+def test_evaluations_are_counted_as_in_an_eager_solve(network: MLP, small: bool) -> None:
     counts = []
     for options in ({}, {"compile": True}):
         solution = solved(flow(network), start(), [0.0, 1.0], options=options)
         solution.ys[0][-1].sum().backward()
         counts.append(solution.stats)
     assert counts[0] == counts[1]
+
+
+def test_a_whole_step_is_pulled_back_in_the_memory_of_a_stage(network: MLP) -> None:
+    peaks = []
+    for limit in (0, compiled_functions.SMALL):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(compiled_functions, "_KNOWN", {})
+            patch.setattr(compiled_functions, "SMALL", limit)
+            for meter in (contextlib.nullcontext(), ProfilerMeter()):
+                solution = solved(flow(network), start(), [0.0, 1.0], options={"compile": True})
+                total = sum(part[-1].sum() for part in solution.ys)
+                assert isinstance(total, Tensor)
+                with meter:
+                    torch.autograd.grad(total, list(network.parameters()))
+        assert isinstance(meter, ProfilerMeter)
+        peaks.append(meter.peak_bytes)
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_solves_without_gradients_are_not_compiled(network: MLP) -> None:
