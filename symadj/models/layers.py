@@ -108,35 +108,8 @@ class Squash(TimeAffine):
         self.gate_bias = _of_time(n_out)
 
     def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        return self.gated(t, self.gate(t))
-
-    def linearised(self, t: Tensor) -> Linearised:
-        gate = self.gate(t)
-
-        def pull(of_weight: Tensor, of_bias: Tensor, sums: Sums) -> None:
-            self.pull_gated(t, gate, of_weight, of_bias, sums)
-
-        return *self.gated(t, gate), pull
-
-    def gate(self, t: Tensor) -> Tensor:
-        """sigmoid(w_g t + b_g), [n_out]."""
-        return torch.sigmoid(torch.addcmul(self.gate_bias, self.gate_slope, t))
-
-    def gated(self, t: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
-        """W(t) and b(t) for the gate at t."""
+        gate = torch.sigmoid(torch.addcmul(self.gate_bias, self.gate_slope, t))
         return self.weight * gate.unsqueeze(-1), self.bias * gate
-
-    def pull_gated(
-        self, t: Tensor, gate: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums
-    ) -> None:
-        """The gradients of `gated`, through the gate too."""
-        of_gate = torch.linalg.vecdot(of_weight, self.weight).addcmul_(of_bias, self.bias)
-        # s' = s (1 - s)
-        of_time = torch.ops.aten.sigmoid_backward(of_gate, gate)
-        add_to(sums, self.gate_slope, of_time, t)
-        add_to(sums, self.gate_bias, of_time)
-        add_to(sums, self.weight, of_weight, gate.unsqueeze(-1))
-        add_to(sums, self.bias, of_bias, gate)
 
 
 class ConcatSquash(Squash):
@@ -149,15 +122,9 @@ class ConcatSquash(Squash):
         super().__init__(n_in, n_out)
         self.drift = _of_time(n_out)
 
-    def gated(self, t: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
-        bias = torch.addcmul(self.drift * t, self.bias, gate)
-        return self.weight * gate.unsqueeze(-1), bias
-
-    def pull_gated(
-        self, t: Tensor, gate: Tensor, of_weight: Tensor, of_bias: Tensor, sums: Sums
-    ) -> None:
-        super().pull_gated(t, gate, of_weight, of_bias, sums)
-        add_to(sums, self.drift, of_bias, t)
+    def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        weight, bias = super().affine(t)
+        return weight, torch.addcmul(bias, self.drift, t)
 
 
 class Blend(TimeAffine):

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from symadj.errors import InputError, suggest
-from symadj.models.layers import ACTIVATIONS, LAYERS, TimeAffine, linearised
+from symadj.models.layers import ACTIVATIONS, LAYERS, TimeAffine
+from symadj.models.linearised import linearised_layers
 from symadj.models.tangent_stack import (
     KERNELS,
     Pair,
@@ -80,10 +81,12 @@ class MLP(nn.Module):
         Returns:
             [B, dim] and [..., B, dim].
         """
-        maps = self._maps(t)
-        if self.kernel is not None and applies(x, dx):
-            return tangent_stack(self.kernel, self._written_out, x, dx, *maps)
-        return self._written_out(x, dx, *maps)
+        if self.kernel is None or not applies(x, dx):
+            return self._written_out(x, dx, *self._maps(t))
+        maps = (
+            self._maps(t) if torch.is_grad_enabled() else linearised_layers(self._stack(), t).maps
+        )
+        return tangent_stack(self.kernel, self._written_out, x, dx, *maps)
 
     def pull_tangent(
         self, t: Tensor, x: Tensor, dx: Tensor, cotangents: Pair, sums: Sums
@@ -102,12 +105,10 @@ class MLP(nn.Module):
         """
         if self.kernel is None or not applies(x, dx):
             return None
-        layers = [linearised(layer, t) for layer in self._stack()]
-        maps = [tensor for weight, bias, _ in layers for tensor in (weight, bias)]
-        of_maps = [torch.zeros_like(m, memory_format=torch.contiguous_format) for m in maps]
-        of_x = pull_tangent_stack(self.kernel, x, dx, maps, cotangents, of_maps)
-        for i, (_, _, pull) in enumerate(layers):
-            pull(of_maps[2 * i], of_maps[2 * i + 1], sums)
+        layers = linearised_layers(self._stack(), t)
+        of_maps = [torch.zeros_like(m, memory_format=torch.contiguous_format) for m in layers.maps]
+        of_x = pull_tangent_stack(self.kernel, x, dx, layers.maps, cotangents, of_maps)
+        layers.pull(of_maps, sums)
         return of_x
 
     @property
