@@ -7,6 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+# Losses that fall by more than this are shown on a logarithmic axis.
+_WIDE = 100.0
+
 
 def loss_against_iteration(history: pd.DataFrame) -> Figure:
     """Training loss (a line through its running median) and validation, against the iteration.
@@ -81,17 +84,19 @@ def _loss(history: pd.DataFrame, column: str, label: str) -> Figure:
             )
     ax.set_xlabel(label)
     ax.set_ylabel("loss")
-    ax.set_ylim(*_limits(loss))
+    values = loss.to_numpy()
+    low, high = _bulk(values[np.isfinite(values)])
+    if low > 0 and high > _WIDE * low:
+        ax.set_yscale("log")
+    else:
+        margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+        ax.set_ylim(low - margin, high + margin)
     ax.legend(frameon=False)
     return figure
 
 
-def _limits(loss: pd.Series) -> tuple[float, float]:
-    """Limits that show the bulk of the losses; a few wild ones may leave the picture."""
-    values = loss.to_numpy()
-    values = values[np.isfinite(values)]
+def _bulk(values: np.ndarray) -> tuple[float, float]:
+    """The least loss, and the greatest but for a few wild ones, which may leave the picture."""
     if values.size == 0:
         return 0.0, 1.0
-    low, high = float(values.min()), float(np.quantile(values, 0.98 if values.size > 50 else 1))
-    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-    return low - margin, high + margin
+    return float(values.min()), float(np.quantile(values, 0.98 if values.size > 50 else 1))

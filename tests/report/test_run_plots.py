@@ -70,3 +70,15 @@ def test_short_histories_are_drawn_too(n: int, tmp_path) -> None:
     for stem, figure in run_figures(history(n)).items():
         figure.savefig(tmp_path / f"{stem}.png")
     assert len(list(tmp_path.iterdir())) == (3 if n else 0)
+
+
+@pytest.mark.parametrize(
+    ("losses", "scale"),
+    [([50.0, 3.0, 0.1], "log"), ([5.0, 3.0, 2.0], "linear"), ([50.0, 3.0, -0.1], "linear")],
+)
+def test_a_positive_loss_that_falls_far_has_a_logarithmic_axis(
+    losses: list[float], scale: str
+) -> None:
+    table = pd.DataFrame({"iteration": [1, 2, 3], "loss": losses})
+    [axes] = loss_against_iteration(table).axes
+    assert axes.get_yscale() == scale
