@@ -29,7 +29,8 @@ def compile_seconds() -> float:
 class CompiledField(Field):
     """A `Field` that is a module, with its evaluations and pull-backs compiled.
 
-    What cannot be compiled runs as it would without, after a warning that says why.
+    What cannot be compiled, or would not gain by it, runs as it would without, after a warning that
+    says why.
     """
 
     def __init__(
@@ -43,6 +44,10 @@ class CompiledField(Field):
             self.functions.give_up("it is no torch.nn.Module")
         elif self._autocast[2]:
             self.functions.give_up("it runs under autocast")
+        elif self._own_pull_back and layout.device.type == "cpu" and not self.functions.small:
+            self.functions.give_up(
+                "on a CPU and at this size its own formulas, in blocks of rows, are faster"
+            )
 
     def value(self, t: float, y: Tensor) -> Tensor:
         """As `Field.value`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -31,19 +31,38 @@ def network() -> MLP:
     return MLP(DIM, [16]).double()
 
 
-@pytest.fixture(params=[True, False], ids=["whole steps", "stages"], scope="module")
-def small(request: pytest.FixtureRequest) -> Iterator[bool]:
-    """Whether the fields pass for small ones, whose steps are pulled back as a whole."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiled_functions, "_KNOWN", {})
-        if not request.param:
-            patch.setattr(compiled_functions, "SMALL", 0)
-        yield request.param
+class Plain(nn.Module):
+    """A field that autograd differentiates."""
+
+    def __init__(self, field: nn.Module) -> None:
+        super().__init__()
+        self.field = field
+
+    def forward(self, t: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return self.field(t, state)
 
 
-def flow(network: nn.Module, seed: int = 0) -> DensityField:
+def density(network: nn.Module, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     return DensityField(network, torch.randn(BATCH, DIM, dtype=DOUBLE, generator=generator))
+
+
+def plain(network: nn.Module, seed: int = 0) -> nn.Module:
+    return Plain(density(network, seed))
+
+
+Flow = Callable[..., nn.Module]
+
+
+@pytest.fixture(params=["whole steps", "stages"], scope="module")
+def flow(request: pytest.FixtureRequest) -> Iterator[Flow]:
+    """Small fields, whose steps are pulled back as a whole, or others that pass for large ones."""
+    small = request.param == "whole steps"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled_functions, "_KNOWN", {})
+        if not small:
+            patch.setattr(compiled_functions, "SMALL", 0)
+        yield density if small else plain
 
 
 def gradients(field: nn.Module, y0: Any, times: list[float], **arguments: Any) -> list[Tensor]:
@@ -67,7 +86,7 @@ def start(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("store", ["steps", "stages"])
 def test_gradients_are_those_of_frozen_grid_backpropagation(
-    network: MLP, store: str, small: bool
+    network: MLP, store: str, flow: Flow
 ) -> None:
     times = [0.0, 0.4, 1.0]
     field = flow(network)
@@ -84,7 +103,7 @@ def test_gradients_are_those_of_frozen_grid_backpropagation(
 
 
 def test_other_times_tolerances_noise_and_weights_compile_nothing_anew(
-    network: MLP, small: bool
+    network: MLP, flow: Flow
 ) -> None:
     options = {"compile": True}
     gradients(flow(network), start(), [0.0, 1.0], options=options)
@@ -101,7 +120,7 @@ def test_other_times_tolerances_noise_and_weights_compile_nothing_anew(
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
-def test_evaluations_are_counted_as_in_an_eager_solve(network: MLP, small: bool) -> None:
+def test_evaluations_are_counted_as_in_an_eager_solve(network: MLP, flow: Flow) -> None:
     counts = []
     for options in ({}, {"compile": True}):
         solution = solved(flow(network), start(), [0.0, 1.0], options=options)
@@ -117,7 +136,7 @@ def test_a_whole_step_is_pulled_back_in_the_memory_of_a_stage(network: MLP) -> N
             patch.setattr(compiled_functions, "_KNOWN", {})
             patch.setattr(compiled_functions, "SMALL", limit)
             for meter in (contextlib.nullcontext(), ProfilerMeter()):
-                solution = solved(flow(network), start(), [0.0, 1.0], options={"compile": True})
+                solution = solved(plain(network), start(), [0.0, 1.0], options={"compile": True})
                 total = sum(part[-1].sum() for part in solution.ys)
                 assert isinstance(total, Tensor)
                 with meter:
@@ -130,8 +149,19 @@ def test_a_whole_step_is_pulled_back_in_the_memory_of_a_stage(network: MLP) -> N
 def test_solves_without_gradients_are_not_compiled(network: MLP) -> None:
     before = counters["stats"]["unique_graphs"]
     with torch.no_grad():
-        solved(flow(network), start(), [0.0, 1.0], options={"compile": True}, method="dopri5")
+        solved(plain(network), start(), [0.0, 1.0], options={"compile": True}, method="dopri5")
     assert counters["stats"]["unique_graphs"] == before
+
+
+def test_large_fields_with_formulas_of_their_own_are_left_to_them(network: MLP) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled_functions, "_KNOWN", {})
+        patch.setattr(compiled_functions, "SMALL", 0)
+        with pytest.warns(UserWarning, match="DensityField is not compiled.*own formulas"):
+            found = gradients(density(network), start(), [0.0, 1.0], options={"compile": True})
+    exact = gradients(density(network), start(), [0.0, 1.0])
+    for mine, theirs in zip(found, exact, strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_a_plain_function_runs_without_compilation_and_says_so() -> None:
@@ -192,9 +222,9 @@ def test_tensors_beside_the_parameters_are_reached_without_compilation() -> None
 @pytest.mark.parametrize("gradient", ["backprop", "aca", "checkpoint", "adjoint"])
 def test_other_methods_refuse_compilation(network: MLP, gradient: str) -> None:
     with pytest.raises(IncompatibleError, match=f"compile=true with gradient method {gradient}"):
-        solved(flow(network), start(), [0.0, 1.0], options={"compile": True}, gradient=gradient)
+        solved(density(network), start(), [0.0, 1.0], options={"compile": True}, gradient=gradient)
 
 
 def test_compile_is_true_or_false(network: MLP) -> None:
     with pytest.raises(InputError, match="compile='yes'; it must be true or false"):
-        solved(flow(network), start(), [0.0, 1.0], options={"compile": "yes"})
+        solved(density(network), start(), [0.0, 1.0], options={"compile": "yes"})
