@@ -79,15 +79,15 @@ NOTES = (
     "autograd: the derivative inside the field (a flow's trace, the gradient of KdV's energy) by "
     "reverse-mode differentiation, as a user would write it; other rows take it as symadj's models "
     "do (a tangent carried forward, the energy's gradient written out).",
-    "compiled: compile=true, which compiles the toy's flow alone; the larger fields are left to their "
-    "own formulas, in blocks of rows that fit the cache, which are faster on a CPU.",
+    "compiled: compile=true, which compiles the toy's flow alone; the larger fields are left to "
+    "their own formulas, in blocks of rows that fit the cache, which are faster on a CPU.",
     "Steps and evaluations of an adjoint method are those of both directions. diffrax does not "
     "count its evaluations.",
 )
 NOTE_PRODUCTS = (
     f"{PRODUCTS.label}: as many products, of the same shapes, as one iteration of symplectic "
-    "needs, each of all rows at once, and nothing else; symadj's own come in blocks, a share of the "
-    "rows for each thread."
+    "needs, each of all rows at once, and nothing else; symadj's own come in blocks, a share of "
+    "the rows for each thread."
 )
 NOTE_PROFILE = (
     "Parts in percent of the seconds under the profiler, which slows small operations down: "
