@@ -68,45 +68,49 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def add_product(total: Tensor, v: Tensor, x: Tensor) -> None:
-    """Adds v^T x to [n, m] for rows [R, n] and [R, m], or to [S, n, m] for shares of them."""
-    if x.dim() == 2:
-        total.addmm_(v.t(), x)
+    """Adds v^T x of all rows to [n, m], or of every share's rows to its own of [S, n, m]."""
+    if total.dim() == 2:
+        total.addmm_(v.flatten(0, -2).t(), x.flatten(0, -2))
     else:
         total.baddbmm_(v.mT, x)
 
 
 class ShareSums:
-    """Sums over all rows, to which every share adds apart from the others.
+    """Sums over all rows, to which every share adds apart from the others if they are small.
 
     Args:
         shares: S.
-        totals: what the sums are added to in the end, in place; None where no sum is wanted.
+        totals: what the sums are added to in the end, in place; None where no sum is wanted. One
+            that is larger than a block has no other sums beside it.
     """
 
     def __init__(self, shares: int, totals: Sequence[Tensor | None]) -> None:
-        self.totals = totals
-        self.own = totals if shares == 1 else [_zeros(shares, total) for total in totals]
+        self._totals = totals
+        self._own = totals if shares == 1 else [_apart(shares, total) for total in totals]
 
     def of(self, block: Tensor) -> Sequence[Tensor | None]:
-        """Those that a block adds to: [S, ...] with shares, of one share without."""
-        if self.own is self.totals or block.dim() == 3:
-            return self.own
-        return [None if own is None else own[0] for own in self.own]
+        """Those that a block adds to: with shares [S, ...] for the small ones, else [...]."""
+        if self._own is self._totals or block.dim() == 3:
+            return self._own
+        pairs = zip(self._totals, self._own, strict=True)
+        return [own if own is total or own is None else own[0] for total, own in pairs]
 
     def close(self) -> None:
         """Adds them to the totals."""
-        if self.own is self.totals:
+        if self._own is self._totals:
             return
-        for total, own in zip(self.totals, self.own, strict=True):
-            if total is not None and own is not None:
+        for total, own in zip(self._totals, self._own, strict=True):
+            if total is not None and own is not None and own is not total:
                 total.add_(own.sum(0))
+
+
+def _apart(shares: int, total: Tensor | None) -> Tensor | None:
+    if total is None or total.nbytes > BLOCK_BYTES:
+        return total
+    return total.new_zeros(shares, *total.shape)
 
 
 def rows_of(blocks: Sequence[Tensor]) -> Tensor:
     """The rows of all blocks, [B, n]."""
     parts = [block if block.dim() == 2 else block.flatten(0, 1) for block in blocks]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _zeros(shares: int, total: Tensor | None) -> Tensor | None:
-    return None if total is None else total.new_zeros(shares, *total.shape)
