@@ -91,7 +91,8 @@ NOTE_PRODUCTS = (
 )
 NOTE_PROFILE = (
     "Parts in percent of the seconds under the profiler, which slows small operations down: "
-    "products of matrices; all other operations, compiled kernels among them; the autograd engine, "
+    "products of matrices; all other operations, and what is compiled, its products among it; the "
+    "autograd engine, "
     "with the Python of the backward passes that it calls (of a replay all of it); error estimates "
     "and step sizes; and the rest, the forward pass's Python and the launching of operations."
 )
