@@ -108,8 +108,12 @@ class Squash(TimeAffine):
         self.gate_bias = _of_time(n_out)
 
     def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        gate = torch.sigmoid(torch.addcmul(self.gate_bias, self.gate_slope, t))
+        gate = self.gate(t)
         return self.weight * gate.unsqueeze(-1), self.bias * gate
+
+    def gate(self, t: Tensor) -> Tensor:
+        """sigmoid(w_g t + b_g), [n_out]."""
+        return torch.sigmoid(torch.addcmul(self.gate_bias, self.gate_slope, t))
 
 
 class ConcatSquash(Squash):
@@ -123,8 +127,8 @@ class ConcatSquash(Squash):
         self.drift = _of_time(n_out)
 
     def affine(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        weight, bias = super().affine(t)
-        return weight, torch.addcmul(bias, self.drift, t)
+        gate = self.gate(t)
+        return self.weight * gate.unsqueeze(-1), torch.addcmul(self.drift * t, self.bias, gate)
 
 
 class Blend(TimeAffine):

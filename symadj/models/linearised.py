@@ -30,7 +30,7 @@ class LinearisedLayers(Protocol):
 
 
 def linearised_layers(layers: Sequence[TimeAffine], t: Tensor) -> LinearisedLayers:
-    """The layers at one time t, a scalar.
+    """The layers at one time t, a scalar, with the bits of their `affine`.
 
     Those of FFJORD's gated kinds all at once, so that launching their operations takes half as
     long; any others one by one.
@@ -66,8 +66,9 @@ class _Gated:
         self._drifts: list[Tensor] = [
             layer.drift for layer in layers if isinstance(layer, ConcatSquash)
         ]
-        self._gates = list(torch._foreach_mul(self._slopes, t))
-        torch._foreach_add_(self._gates, [layer.gate_bias for layer in layers])
+        # The operations of `affine`, in their order: the same bits with and without graph.
+        biases_of_gates: list[Tensor] = [layer.gate_bias for layer in layers]
+        self._gates = list(torch._foreach_addcmul(biases_of_gates, self._slopes, [t] * len(layers)))
         torch._foreach_sigmoid_(self._gates)
         self._columns = [gate.unsqueeze(-1) for gate in self._gates]
         weights = torch._foreach_mul(self._weights, self._columns)

@@ -16,6 +16,7 @@ from symadj.models.energy import EnergyMLP
 from symadj.models.energy_conv import EnergyConv
 from symadj.models.hnn import HNN
 from symadj.models.layers import LAYERS, ConcatSquash
+from symadj.models.linearised import linearised_layers
 from symadj.models.mlp import MLP
 from symadj.models.residual import Residual
 from symadj.ode.field import Field
@@ -108,6 +109,17 @@ def test_pull_back_is_autograds_product(
     work_in(monkeypatch, rows=rows, threads=threads)
     torch.manual_seed(0)
     assert_equal(*both_ways(shaken(FIELDS[name]())))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_maps_have_the_same_bits_with_and_without_graph(layer: str) -> None:
+    torch.manual_seed(0)
+    layers = [LAYERS[layer](n, m) for n, m in ((3, 40), (40, 40), (40, 3))]
+    for t in torch.rand(20):
+        exact = [m for one in layers for m in one.affine(t)]
+        with torch.no_grad():
+            found = linearised_layers(layers, t).maps
+        assert all(torch.equal(a, b) for a, b in zip(found, exact, strict=True))
 
 
 @pytest.mark.parametrize("name", FIELDS)
