@@ -26,9 +26,9 @@ Plan = tuple[tuple[tuple[int, Terms | None], ...], Terms]
 BackPlan = tuple[tuple[int, Terms, float | None, Terms], ...]
 """(stage, its row, its weight b_i, its column) of the stages, the last one first."""
 
-# A field of fewer multiplications in one evaluation (parameters times points) takes about as long to
-# launch as to compute: the default flow of digits is one, at 20 % less time compiled; the toy's, an
-# eighth as large, takes half.
+# A field of fewer multiplications in one evaluation (parameters times points) takes about as long
+# to launch as to compute: the default flow of digits is one, which takes 20 % less time compiled;
+# a toy's, an eighth as large, takes half.
 SMALL = 1 << 23
 
 
