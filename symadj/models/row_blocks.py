@@ -45,7 +45,7 @@ def row_blocks(shares: int, maps: Maps, *tensors: Tensor) -> Iterator[tuple[Tens
         return
     widest = max(m.shape[0] for m in maps if m is not None)
     each = rows // shares
-    blocks = -(-each * 2 * widest * first.element_size() // BLOCK_BYTES)
+    blocks = min(each, -(-each * 2 * widest * first.element_size() // BLOCK_BYTES))
     if shares == blocks == 1:
         yield tensors
         return
