@@ -75,6 +75,11 @@ def add_product(total: Tensor, v: Tensor, x: Tensor) -> None:
         total.baddbmm_(v.mT, x)
 
 
+def add_rows(total: Tensor, v: Tensor) -> None:
+    """Adds the sum of all rows v to [n], or of every share's rows to its own of [S, n]."""
+    total.add_(v.flatten(0, -2).sum(0) if total.dim() == 1 else v.sum(-2))
+
+
 class ShareSums:
     """Sums over all rows, to which every share adds apart from the others if they are small.
 

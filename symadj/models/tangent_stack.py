@@ -18,6 +18,7 @@ from symadj.models.row_blocks import (
     Maps,
     ShareSums,
     add_product,
+    add_rows,
     product,
     row_blocks,
     rows_of,
@@ -182,7 +183,7 @@ def _pull(
             add_product(of_weight, v, x)
             add_product(of_weight, dv, dx)
         if of_bias is not None:
-            of_bias.add_(v.sum(-2) if of_bias.dim() == v.dim() - 1 else v.sum((0, 1)))
+            add_rows(of_bias, v)
         if i > 0:
             weight = _there(maps[i])
             v, dv = product(v, weight), product(dv, weight)
