@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +22,7 @@ from symadj.bench.reference import Reference
 from symadj.bench.row import Row, describe
 from symadj.ode.compiled import compile_seconds
 from symadj.run.record import RunRecord
+from symadj.threads import given_threads
 
 
 @dataclass(frozen=True)
@@ -121,18 +121,6 @@ def reference_job(argument: Mapping[str, Any]) -> None:
     with given_threads(argument["config"]["threads"]):
         problem = plan.problem(argument["config"])
         Reference.of(problem, tolerance=plan.converged).save(Path(argument["path"]))
-
-
-@contextlib.contextmanager
-def given_threads(count: int | None) -> Iterator[None]:
-    """Gives torch so many threads for the block; None: those that it has."""
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _prepare(plan: Plan) -> Callable[[Row], None]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 import types
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, cast
 
 import torch
@@ -17,6 +16,7 @@ from torch.func import functional_call, vjp
 from symadj.ode.layout import StateLayout
 from symadj.ode.linear import Terms
 from symadj.solvers import RungeKutta
+from symadj.threads import given_threads
 
 Func = Callable[..., Any]
 
@@ -225,7 +225,7 @@ class Functions:
     def _called(self, name: str, arguments: tuple[Any, ...]) -> Any:
         function = self._compiled[name]
         if self._on_one_thread:
-            with intra_op_threads(1):
+            with given_threads(1):
                 return function(*arguments)
         result = function(*arguments)
         if not self._replayed:
@@ -234,17 +234,6 @@ class Functions:
         if isinstance(result, Tensor):
             return result.clone()
         return [tensor.clone() for tensor in result]
-
-
-@contextlib.contextmanager
-def intra_op_threads(count: int) -> Iterator[None]:
-    """Within it, this thread's operations run on so many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 _KNOWN: dict[Hashable, Functions] = {}

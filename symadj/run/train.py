@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -42,6 +42,7 @@ from symadj.run.resume import check_same, saved_config
 from symadj.run.seed import own_randomness, seed_everything
 from symadj.run.settings import RunSettings
 from symadj.run.summary import header, summary
+from symadj.threads import given_threads
 
 
 def train(
@@ -73,7 +74,7 @@ def train(
         sole_user(directory),
         run_log(directory / LOG),
         InterruptGuard() as guard,
-        _threads(settings.threads),
+        given_threads(settings.threads),
     ):
         former = _former(directory) if settings.resume is not None else None
         return Run(config, settings, directory, former).execute(guard)
@@ -253,18 +254,6 @@ class Run:
 
 def _former(directory: Path) -> Former:
     return Former(RunRecord.load(directory / RECORD), load_checkpoint(directory / CHECKPOINT))
-
-
-@contextlib.contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
-    """Gives torch so many threads for the block alone: the next job of a sweep inherits nothing."""
-    former = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(former)
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
