@@ -42,9 +42,15 @@ class NothingFits(MemoryBudgetExceeded):
 
 
 class StorageError(SymadjError, OSError):
-    """Kept states could not be written to disk, or not be read from it."""
+    """A file could not be written or not be read: a full disk, no permission, a lost directory."""
 
     status: ClassVar[str] = "storage"
+
+
+class TimeLimitExceeded(SymadjError, TimeoutError):
+    """A training or a job took longer than it was allowed to, and was ended."""
+
+    status: ClassVar[str] = "interrupted"
 
 
 class SolveError(SymadjError, RuntimeError):

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 
 from symadj.bench.gradients import flat_gradient
 from symadj.bench.replay import DrawnAs
-from symadj.errors import IncompatibleError, InputError
+from symadj.errors import IncompatibleError
 from symadj.ode.integrator import Integrator
-from symadj.run.checkpoint import load_tensors
 from symadj.run.configs import run_settings
-from symadj.run.files import BEST, CHECKPOINT
 from symadj.run.parts import Parts, build_parts
 from symadj.run.seed import seed_everything
 from symadj.run.settings import RunSettings
+from symadj.run.trained import load_weights
 
 
 @dataclass
@@ -91,29 +90,6 @@ class BenchProblem:
             loss = self.parts.task.loss(model, self.batch.to(torch.float64), integrator)
         loss.backward()
         return flat_gradient(model.parameters()), float(loss.detach())
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Gives a model the weights that a run has kept: the best ones, else the last ones.
-
-    Args:
-        model: of the run's own architecture.
-        path: a run's directory, or a file in it.
-
-    Raises:
-        InputError: no such file, or the weights of another model.
-    """
-    if path.is_dir():
-        path = path / (BEST if (path / BEST).exists() else CHECKPOINT)
-    kept = load_tensors(path).get("model")
-    try:
-        model.load_state_dict(kept)  # pyright: ignore[reportArgumentType]  checked by it
-    except (RuntimeError, TypeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"weights={path}: not those of this model ({reason}). The model's settings must be "
-            "those of the run."
-        ) from error
 
 
 def hide_formulas(model: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""What the commands share: flags, messages, exit statuses, sweeps.
+"""What the commands share: flags, sweeps.
 
 Hydra composes the configurations (groups, overrides, experiments, its whole override grammar). Its
 command-line front end is not used: it ends a sweep with the first job that fails, exits with 1
@@ -8,7 +8,6 @@ whatever is wrong, litters the working directory, and its parser does not start 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +18,12 @@ import symadj
 from symadj.cli import overrides as given
 from symadj.cli.explain import COMPOSITION_ERRORS, explain
 from symadj.cli.help import help_text
-from symadj.errors import InputError, SymadjError
+from symadj.cli.ladder import FAILED, OK, add_trust, run_command
+from symadj.errors import InputError
 from symadj.run.allocator import keep_freed_memory
 from symadj.run.configs import compose, resolved
-from symadj.run.interrupt import Interrupted
-from symadj.run.log import say
+from symadj.run.log import complain, say
 from symadj.run.sweep import Job, Outcome, run_sweep
-
-OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,7 @@ class App:
         config_name: its main configuration file.
         purpose: what it does, for `--help`.
         settings: (override, what it does) pairs, for `--help`.
-        prepare: (composed configuration, its overrides) -> the configuration to run.
-        run: (configuration, its overrides) -> status of the record.
+        run: (configuration, its overrides) -> how it ended.
         attempt: one job of a sweep; None: `run`, in this process.
     """
 
@@ -47,8 +43,7 @@ class App:
     config_name: str
     purpose: str
     settings: Sequence[tuple[str, str]]
-    prepare: Callable[[DictConfig, Sequence[str]], DictConfig]
-    run: Callable[[DictConfig, Sequence[str]], str]
+    run: Callable[[DictConfig, Sequence[str]], Outcome]
     attempt: Callable[[Job], Outcome] | None = None
 
     def main(self, argv: Sequence[str] | None = None) -> int:
@@ -57,16 +52,7 @@ class App:
         if arguments.cfg and "job" in arguments.overrides:  # Hydra's users type `--cfg job`
             arguments.overrides.remove("job")
         keep_freed_memory()
-        try:
-            return self._dispatch(arguments)
-        except Interrupted as stop:
-            return self._fail(str(stop), stop.exit_status)
-        except KeyboardInterrupt:
-            return self._fail("interrupted", INTERRUPTED)
-        except InputError as error:
-            return self._fail(str(error), BAD_INPUT)
-        except SymadjError as error:
-            return self._fail(str(error), FAILED)
+        return run_command(self.name, lambda: self._dispatch(arguments), argv)
 
     def _parser(self) -> argparse.ArgumentParser:
         parser = argparse.ArgumentParser(prog=self.name, add_help=False, allow_abbrev=False)
@@ -75,6 +61,7 @@ class App:
         parser.add_argument("-m", "--multirun", action="store_true")
         parser.add_argument("--cfg", action="store_true")
         parser.add_argument("--config-dir", type=Path)
+        add_trust(parser)
         parser.add_argument("--version", action="version", version=f"symadj {symadj.__version__}")
         return parser
 
@@ -89,14 +76,24 @@ class App:
         if arguments.multirun:
             return self._sweep(arguments.overrides, extra)
         given.refuse_sweep(arguments.overrides, self.name)
-        config = self.configuration(arguments.overrides, extra)
+        config = self.configuration(arguments.overrides, extra, arguments.trust)
         if arguments.cfg:
             say(OmegaConf.to_yaml(config).rstrip())
             return OK
-        return OK if self.run(config, arguments.overrides) == "ok" else FAILED
+        outcome = self.run(config, arguments.overrides)
+        if outcome.failed and outcome.message:
+            complain(f"{self.name}: the run failed ({outcome.status}): {outcome.message}")
+        return FAILED if outcome.failed else OK
 
-    def configuration(self, overrides: Sequence[str], extra: Path | None = None) -> DictConfig:
+    def configuration(
+        self, overrides: Sequence[str], extra: Path | None = None, trusted: Sequence[str] = ()
+    ) -> DictConfig:
         """The resolved configuration of one job.
+
+        Args:
+            overrides: of the command line.
+            extra: a further directory of configurations.
+            trusted: modules that the configuration of a run that is named may name.
 
         Raises:
             InputError: overrides that cannot be composed, explained.
@@ -104,25 +101,19 @@ class App:
         given.refuse_wrong_choices(overrides, extra)
         try:
             composed = compose(self.config_name, overrides, extra)
-            return resolved(self.prepared(composed, overrides, extra))
+            return resolved(self.prepared(composed, extra))
         except COMPOSITION_ERRORS as error:
             raise InputError(explain(error, self.config_name, overrides, extra)) from error
 
-    def prepared(
-        self, config: DictConfig, overrides: Sequence[str], extra: Path | None
-    ) -> DictConfig:
+    def prepared(self, config: DictConfig, extra: Path | None) -> DictConfig:
         """A composed configuration as it is used, its interpolations still in it."""
-        return self.prepare(config, overrides)
+        return config
 
     def _sweep(self, overrides: Sequence[str], extra: Path | None) -> int:
         # All jobs are composed before the first one runs: a typo costs no training.
         jobs = [Job(job, self.configuration(job, extra)) for job in given.expand(overrides)]
         outcomes = run_sweep(jobs, self.attempt or self._run_here)
-        return OK if all(outcome.status == "ok" for outcome in outcomes) else FAILED
+        return FAILED if any(outcome.failed for outcome in outcomes) else OK
 
     def _run_here(self, job: Job) -> Outcome:
-        return Outcome(self.run(job.config, job.overrides))
-
-    def _fail(self, message: str, status: int) -> int:
-        print(f"{self.name}: {message}", file=sys.stderr, flush=True)
-        return status
+        return self.run(job.config, job.overrides)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from symadj.bench.run import bench
 from symadj.bench.settings import with_choices
 from symadj.cli.app import App
+from symadj.run.sweep import Outcome
 
 PURPOSE = """\
 Measures gradient methods side by side on one batch of a problem, same weights and noise for all:
@@ -46,11 +47,9 @@ SETTINGS = (
 class BenchApp(App):
     """An `App` whose lists name options of groups, those of `--config-dir` included."""
 
-    def prepared(
-        self, config: DictConfig, overrides: Sequence[str], extra: Path | None
-    ) -> DictConfig:
+    def prepared(self, config: DictConfig, extra: Path | None) -> DictConfig:
         # While interpolations are there: what a row changes may change more.
-        return with_choices(super().prepared(config, overrides, extra), extra)
+        return with_choices(super().prepared(config, extra), extra)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return APP.main(argv)
 
 
-def _run(config: DictConfig, overrides: Sequence[str]) -> str:
-    return bench(config, overrides).status
+def _run(config: DictConfig, overrides: Sequence[str]) -> Outcome:
+    return Outcome(bench(config, overrides).status)
 
 
 APP = BenchApp(
@@ -67,7 +66,6 @@ APP = BenchApp(
     config_name="bench",
     purpose=PURPOSE,
     settings=SETTINGS,
-    prepare=lambda config, _: config,
     run=_run,
 )
 

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import symadj
+from symadj.cli.ladder import OK, run_command
 from symadj.data import bsds_images, catalog
 from symadj.data.directory import data_dir
 from symadj.data.maf import archive
-from symadj.errors import InputError, SymadjError
 from symadj.run.log import say
 
 NAME = "symadj-data"
-OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 PURPOSE = """\
 Fetches, prepares and lists the data sets that symadj-train takes by data=NAME. Most need nothing;
@@ -35,14 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     given = sys.argv[1:] if argv is None else argv
     arguments = _parser().parse_args([_dashed(word) for word in given])
-    try:
-        arguments.run(arguments)
-    except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on with it", INTERRUPTED)
-    except InputError as error:
-        return _fail(str(error), BAD_INPUT)
-    except SymadjError as error:
-        return _fail(str(error), FAILED)
+    return run_command(NAME, lambda: _run(arguments), argv, "the same command goes on with it")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    arguments.run(arguments)
     return OK
 
 
@@ -112,11 +108,6 @@ def _build(arguments: argparse.Namespace) -> None:
     counts = (arguments.train, arguments.val, arguments.test)
     path = bsds_images.build(Path(arguments.images), arguments.data_dir, arguments.seed, counts)
     say(f"built: {path}; train on it by data={bsds_images.KEY}")
-
-
-def _fail(message: str, status: int) -> int:
-    print(f"{NAME}: {message}", file=sys.stderr, flush=True)
-    return status
 
 
 if __name__ == "__main__":

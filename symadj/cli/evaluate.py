@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from symadj.cli.trained import LookApp, truth
 from symadj.run.environment import environment
-from symadj.run.files import write_text
+from symadj.run.files import EVAL, remove_temporaries, subfolder, write_text
 from symadj.run.log import say
 from symadj.run.record import now
 from symadj.run.summary import solver_line
@@ -39,8 +39,8 @@ def _evaluate(run: TrainedRun, options: dict[str, str]) -> None:
     say(f"  trace   {'exact' if exact else 'estimate'}")
     for name, value in metrics.items():
         say(f"  {name}  {value:.6g}")
-    folder = run.directory / "eval"
-    folder.mkdir(exist_ok=True)
+    folder = subfolder(run.directory, EVAL)
+    remove_temporaries(folder)
     name = f"{split}_{solver}_{'exact' if exact else 'estimate'}"
     path = folder / f"{'_'.join(name.replace(',', '').split())}.json"
     report = {
@@ -51,6 +51,7 @@ def _evaluate(run: TrainedRun, options: dict[str, str]) -> None:
         "iteration": run.iteration,
         "metrics": metrics,
         "evaluations": stats["forward"],
+        "trusted": list(run.trusted),
         "finished": now(),
         "environment": environment(run.parts.device),
     }

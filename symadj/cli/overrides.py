@@ -27,9 +27,10 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         raise InputError(unreadable(error.override or "")) from error
 
 
-def keys(overrides: Sequence[str]) -> list[str]:
-    """The dotted names of what the overrides set."""
-    return [override.key_or_group.replace("/", ".") for override in parse(overrides)]
+def value_of(key: str, overrides: Sequence[str]) -> str | None:
+    """The value that the overrides give to a setting; None where they give none, or null."""
+    values = [o.value() for o in parse(overrides) if o.key_or_group == key]
+    return None if not values or values[-1] is None else str(values[-1])
 
 
 def refuse_wrong_choices(overrides: Sequence[str], extra: Path | None = None) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 import symadj
+from symadj.cli.ladder import OK, run_command
 from symadj.errors import InputError
 from symadj.report.frames import where
 from symadj.report.load import (
@@ -24,10 +25,10 @@ from symadj.report.names import ALIASES, labels, text_of
 from symadj.report.plots import report_figures
 from symadj.report.tables import differing, latest, pivot
 from symadj.report.write import to_markdown, write_figures, write_table
-from symadj.run.log import say
+from symadj.run.log import complain, say
 
 NAME = "symadj-report"
-OK, SKIPPED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+SKIPPED = 1
 
 PURPOSE = """\
 Gathers the records of runs, finished, failed or cut off, into a table: mean ± standard deviation
@@ -47,14 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.columns is None:
         arguments.columns = [name for name in ("data",) if name not in arguments.rows]
-    try:
-        return _report(arguments)
-    except KeyboardInterrupt:
-        print(f"{NAME}: interrupted", file=sys.stderr, flush=True)
-        return INTERRUPTED
-    except InputError as error:
-        print(f"{NAME}: {error}", file=sys.stderr, flush=True)
-        return BAD_INPUT
+    return run_command(NAME, lambda: _report(arguments), argv)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,7 +107,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _name(skipped: Sequence[Skipped]) -> None:
     for item in skipped:
-        print(f"{NAME}: {item}", file=sys.stderr, flush=True)
+        complain(f"{NAME}: {item}")
 
 
 def _some(runs: pd.DataFrame) -> pd.DataFrame:

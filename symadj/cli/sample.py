@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from symadj.cli.trained import LookApp, whole_number
+from symadj.data.disk import make_directory
 from symadj.errors import InputError
 from symadj.models.cnf import ContinuousFlow
 from symadj.report.flow_figures import sample_figure
-from symadj.run.files import write_atomically
+from symadj.run.files import SAMPLES, remove_temporaries, subfolder, write_atomically
 from symadj.run.log import say
 from symadj.run.summary import solver_line
 from symadj.run.trained import TrainedRun
@@ -54,10 +55,10 @@ def _sample(run: TrainedRun, options: dict[str, str]) -> None:
             for done in range(0, n, rows)
         ]
     ).cpu()
-    path = Path(options["out"] or run.directory / "samples" / f"n{n}_seed{seed}.npy")
+    path = Path(options["out"]) if options["out"] else _own_place(run, f"n{n}_seed{seed}.npy")
     if path.suffix != ".npy":
         raise InputError(f"out={path}; the samples are an array: give a name that ends in .npy.")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     write_atomically(path, lambda file: np.save(file, drawn.numpy()))
     picture = path.with_suffix(".png")
     figure = sample_figure(parts.data, drawn)
@@ -65,6 +66,12 @@ def _sample(run: TrainedRun, options: dict[str, str]) -> None:
     say(f"{n} samples of {run.directory}, weights of iteration {run.iteration}")
     say(f"  solver  {solver_line(parts.integrator.solver)}")
     say(f"written: {path}, {picture}")
+
+
+def _own_place(run: TrainedRun, name: str) -> Path:
+    folder = subfolder(run.directory, SAMPLES)
+    remove_temporaries(folder)
+    return folder / name
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig
 
 from symadj.cli.app import App
-from symadj.cli.overrides import keys
-from symadj.run.jobs import train_job
-from symadj.run.resume import resumed_config
+from symadj.cli.overrides import value_of
+from symadj.cli.saved import resumed_config
+from symadj.run.jobs import outcome_of, train_job
+from symadj.run.sweep import Outcome
 from symadj.run.train import train
 
 PURPOSE = """\
@@ -45,20 +47,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return APP.main(argv)
 
 
-def _prepare(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    return config if config.resume is None else resumed_config(config, keys(overrides))
+def _run(config: DictConfig, overrides: Sequence[str]) -> Outcome:
+    return outcome_of(train(config, overrides))
 
 
-def _run(config: DictConfig, overrides: Sequence[str]) -> str:
-    return train(config, overrides).status
+class TrainApp(App):
+    """An `App` that goes on with a run by that run's own configuration."""
+
+    def configuration(
+        self, overrides: Sequence[str], extra: Path | None = None, trusted: Sequence[str] = ()
+    ) -> DictConfig:
+        directory = value_of("resume", overrides)
+        if directory is None:
+            return super().configuration(overrides, extra)
+        return resumed_config(Path(directory), overrides, trusted, extra)
 
 
-APP = App(
+APP = TrainApp(
     name="symadj-train",
     config_name="train",
     purpose=PURPOSE,
     settings=SETTINGS,
-    prepare=_prepare,
     run=_run,
     attempt=train_job,
 )

@@ -1,9 +1,8 @@
-"""What the commands that look at a trained run share: their arguments, messages, exit statuses."""
+"""What the commands that look at a trained run share: their arguments and how they load it."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ from pathlib import Path
 import torch
 
 import symadj
-from symadj.cli.app import BAD_INPUT, FAILED, INTERRUPTED, OK
-from symadj.cli.explain import COMPOSITION_ERRORS, explain
-from symadj.cli.overrides import keys, refuse_wrong_choices
-from symadj.errors import InputError, SymadjError, suggest
-from symadj.run.configs import compose
+from symadj.cli.ladder import OK, add_trust, run_command
+from symadj.cli.saved import looked_at_config
+from symadj.errors import InputError, suggest
+from symadj.run.configs import run_settings
 from symadj.run.trained import TrainedRun, load_trained
+from symadj.threads import given_threads
 
 SOLVER_HELP = """\
 settings of the solver (solver=dop853, solver.rtol=1e-7), device, dtype, threads, data.path and
@@ -42,17 +41,16 @@ class LookApp:
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Runs the command line and returns the exit status."""
         arguments = self._parser().parse_intermixed_args(argv)
-        try:
-            values, overrides = self._split(arguments.settings)
-            trained = self._load(Path(arguments.directory), overrides)
+        return run_command(self.name, lambda: self._look(arguments), argv)
+
+    def _look(self, arguments: argparse.Namespace) -> int:
+        values, overrides = self._split(arguments.settings)
+        directory, trusted = Path(arguments.directory), arguments.trust
+        config = looked_at_config(directory, overrides, trusted)
+        with given_threads(run_settings(config).threads):
+            trained = load_trained(directory, config, trusted)
             with torch.no_grad():
                 self.run(trained, values)
-        except KeyboardInterrupt:
-            return self._fail("interrupted", INTERRUPTED)
-        except InputError as error:
-            return self._fail(str(error), BAD_INPUT)
-        except SymadjError as error:
-            return self._fail(str(error), FAILED)
         return OK
 
     def _parser(self) -> argparse.ArgumentParser:
@@ -67,6 +65,7 @@ class LookApp:
         )
         parser.add_argument("directory", metavar="RUN", help="the directory of a run")
         parser.add_argument("settings", nargs="*", metavar="NAME=VALUE")
+        add_trust(parser)
         parser.add_argument("--version", action="version", version=f"symadj {symadj.__version__}")
         return parser
 
@@ -83,24 +82,6 @@ class LookApp:
             else:
                 raise InputError(f"{setting}: NAME=VALUE is needed.{suggest(name, values)}")
         return values, overrides
-
-    def _load(self, directory: Path, overrides: Sequence[str]) -> TrainedRun:
-        if not overrides:
-            run = load_trained(directory)
-        else:
-            refuse_wrong_choices(overrides)
-            try:
-                composed = compose("train", overrides)
-            except COMPOSITION_ERRORS as error:
-                raise InputError(explain(error, "train", overrides)) from error
-            run = load_trained(directory, composed, keys(overrides))
-        if run.settings.threads is not None:
-            torch.set_num_threads(run.settings.threads)
-        return run
-
-    def _fail(self, message: str, status: int) -> int:
-        print(f"{self.name}: {message}", file=sys.stderr, flush=True)
-        return status
 
 
 def whole_number(name: str, value: str, low: int) -> int:

@@ -34,6 +34,7 @@ class Table(VectorData):
 
     Attributes:
         mean, std: of the training split's columns, [dim].
+        file: what was read.
         log_scale: sum of log std: log p in the file's units is log p minus this.
 
     Raises:
@@ -57,6 +58,7 @@ class Table(VectorData):
         )
         standardised = [(split - self.mean) / self.std for split in splits]
         super().__init__(Path(path).stem, *standardised, note=note, columns=columns)
+        self.file = Path(path).expanduser()
 
 
 def read_table(path: str) -> tuple[NDArray[np.float64], list[str]]:

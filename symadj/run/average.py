@@ -40,11 +40,11 @@ class Average:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Within it the model has the averaged weights."""
-        self._swap()
+        self.swap()
         try:
             yield
         finally:
-            self._swap()
+            self.swap()
 
     def state(self) -> list[Tensor]:
         """The averaged weights, for a checkpoint."""
@@ -61,7 +61,8 @@ class Average:
         for value, saved in zip(self.values, state, strict=True):
             value.copy_(saved)
 
-    def _swap(self) -> None:
+    def swap(self) -> None:
+        """Exchanges the weights and their average."""
         with torch.no_grad():
             for weight, value in zip(self.weights, self.values, strict=True):
                 kept = weight.detach().clone()

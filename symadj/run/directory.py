@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 from symadj.errors import InputError
+from symadj.run.files import LOCK, open_file, subfolder, unwritable
 
 try:
     import fcntl
@@ -19,9 +22,10 @@ except ImportError:  # not a POSIX system: two processes are not kept apart ther
     fcntl = None
 
 _LONGEST = 96
-_LOCK = ".lock"
+_JOBS = ".jobs"
+_TRIES = 4
 # What says nothing about the experiment itself.
-_LEFT_OUT = {"seed", "name", "out", "resume", "isolate", "fresh", "train.figures"}
+_LEFT_OUT = {"seed", "name", "out", "resume", "isolate", "fresh", "trust", "train.figures"}
 
 
 def run_name(now: datetime, overrides: Iterable[str], seed: int) -> str:
@@ -86,33 +90,72 @@ def sole_user(directory: Path) -> Iterator[None]:
     """Holds a run directory for this process; the system lets go when the process ends.
 
     Raises:
-        InputError: another process is training there, or the directory cannot be written.
+        InputError: another process is training there, or the lock is no regular file.
+        StorageError: the directory cannot be written.
     """
-    try:
-        file = open(directory / _LOCK, "w")  # noqa: SIM115  closed below, in every case
-    except OSError as error:
-        raise InputError(f"{directory} cannot be written ({error.strerror}).") from error
-    with file:
-        if not _lock(file):
+    with held(directory / LOCK) as mine:
+        if not mine:
             raise InputError(f"{directory} is in use: another process is training there.")
         yield
+
+
+@contextmanager
+def sole_worker(out: Path, identity: str) -> Iterator[bool]:
+    """Holds a job of a sweep for this process, wherever below `out` its run will be.
+
+    Args:
+        out: the directory of the runs.
+        identity: of the job.
+
+    Yields:
+        Whether the job is this process's; False: another one is at it.
+
+    Raises:
+        InputError, StorageError: as `sole_user`.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(out, error) from error
+    name = hashlib.sha256(identity.encode(errors="backslashreplace")).hexdigest()[:32]
+    with held(subfolder(out, _JOBS) / name) as mine:
+        yield mine
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Holds a lock file, which is made where it is not there; False: another process has it.
+
+    Raises:
+        InputError: there is something of that name that is no regular file.
+        StorageError: it cannot be made.
+    """
+    try:
+        file = open_file(path, "a")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    with file:
+        # Again: another process may only have been looking whether it is held.
+        yield any(_lock(file) or time.sleep(0.05) for _ in range(_TRIES))
 
 
 def in_use(directory: Path) -> bool:
     """Whether some process is training in this run directory now."""
     try:
-        with open(directory / _LOCK) as file:
+        with open_file(directory / LOCK) as file:
             return not _lock(file)
-    except OSError:
+    except (OSError, InputError):
         return False
 
 
-def _lock(file: TextIO) -> bool:
+def _lock(file: IO[str]) -> bool:
     """Takes the lock of an open file, until that is closed; False where another process has it."""
     if fcntl is None:
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return True  # a file system without locks: two processes are not kept apart there
     return True

@@ -1,18 +1,24 @@
-"""history.csv: one row per training iteration, on disk as soon as the iteration is done."""
+"""history.csv: one row per training iteration, on disk before the checkpoint that counts on it."""
 
 from __future__ import annotations
 
 import csv
+import io
 import math
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 
 from symadj.errors import InputError
 from symadj.ode.stats import SolveStats
+from symadj.run.files import open_file, unwritable, write_text
 
 _COUNTS = ("forward", "recomputed", "with_graph", "vjps", "accepted", "rejected")
+_VALIDATION = -2
 
 
 def columns(monitor: str) -> tuple[str, ...]:
@@ -61,41 +67,103 @@ class Row:
 
 
 class History:
-    """Appends rows to a history file.
+    """The rows of a training, in memory at first and in its file from `commit` on.
+
+    The file of an earlier sitting stays as it is until then.
 
     Args:
-        path: the file; made with its header where it is not there yet.
+        path: the file.
         monitor: name of the task's validation metric.
-        keep: rows up to this iteration are kept, later ones dropped: a resumed run makes again
-            what came after its checkpoint.
+        keep: rows of the file up to this iteration are kept, later ones dropped: a resumed run
+            makes again what came after its checkpoint.
+
+    Attributes:
+        missing: iterations up to `keep` that the file has no row of.
+
+    Raises:
+        InputError: a history to be kept that cannot be read.
     """
 
     def __init__(self, path: Path, monitor: str, keep: int = 0) -> None:
-        old = _rows_up_to(path, keep) if keep else []
-        self._file = open(path, "w", newline="", encoding="utf-8")  # noqa: SIM115
-        self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow(columns(monitor))
-        self._writer.writerows(old)
-        self._file.flush()
+        self._path = path
+        self._columns = columns(monitor)
+        self._rows = _rows_up_to(path, keep, len(self._columns)) if keep else {}
+        self.missing = [i for i in range(1, keep + 1) if i not in self._rows]
+        self._file: IO[str] | None = None
 
     def append(self, row: Row) -> None:
-        """Writes a row through to the file."""
-        self._writer.writerow(row.cells())
-        self._file.flush()
+        """Adds a row; once there is a file, it is written through to it.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if self._file is None:
+            self._rows[row.iteration] = row.cells()
+        else:
+            self._through(_text([row.cells()]))
+
+    def validated(self, iteration: int, metric: float) -> None:
+        """Adds the metric of a validation that came later than its iteration's row."""
+        if self._file is not None:
+            self.close()
+            self._rows = _rows_up_to(self._path, iteration, len(self._columns))
+        if iteration in self._rows:
+            self._rows[iteration][_VALIDATION] = repr(metric)
+
+    def commit(self) -> None:
+        """Returns when all rows are on disk, to stay there whatever happens to the process.
+
+        Raises:
+            StorageError: they cannot be written; the file of before is whole.
+        """
+        if self._file is None:
+            write_text(self._path, _text([self._columns, *self._rows.values()]))
+            try:
+                self._file = open_file(self._path, "a", newline="")
+            except OSError as error:
+                raise unwritable(self._path, error) from error
+            self._rows = {}
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+            self._file = None
+
+    def _through(self, text: str) -> None:
+        assert self._file is not None
+        try:
+            self._file.write(text)
+            self._file.flush()
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
 
-def _rows_up_to(path: Path, last: int) -> list[list[str]]:
+def _text(rows: list[list[str]] | list[tuple[str, ...] | list[str]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
+
+
+def _rows_up_to(path: Path, last: int, width: int) -> dict[int, list[str]]:
+    """The whole rows of iterations up to `last`, by iteration, in their order.
+
+    A row that a kill or a full disk cut off is shorter than the others and is no row.
+    """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))[1:]
-        # A row that a kill cut off in the middle is shorter than the others; it is dropped too.
-        return [row for row in rows if row and row[0].isdigit() and int(row[0]) <= last]
+        with open_file(path, newline="") as file:
+            rows = [row for row in csv.reader(file) if len(row) == width and row[0].isdecimal()]
+    except FileNotFoundError:
+        return {}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read, so the run cannot go on ({error}).") from error
+    found = {int(row[0]): row for row in rows if int(row[0][:20]) <= last}
+    return dict(sorted(found.items()))
 
 
 def read_history(path: Path) -> pd.DataFrame:
@@ -105,7 +173,8 @@ def read_history(path: Path) -> pd.DataFrame:
         InputError: no history there, or a file that is none.
     """
     try:
-        table = pd.read_csv(path)
+        with open_file(path) as file:
+            table = pd.read_csv(file)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no history ({error}).") from error
     if "iteration" not in table or "loss" not in table:

@@ -1,20 +1,33 @@
-"""Ctrl-C and SIGTERM: at once where nothing can be torn, after the block where something can."""
+"""Signals and time limits: at once where nothing can be torn, else after the block.
+
+Ctrl-C, SIGTERM and SIGHUP end a run, SIGUSR1 asks it for a checkpoint, SIGALRM tells it that its
+time is up. All of them reach into a solve.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
+
+_ENDING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+_CHECKPOINT = getattr(signal, "SIGUSR1", None)
+_ALARM = getattr(signal, "SIGALRM", None)
+AT_ONCE = 3
+"""So many Ctrl-C end the process at once, whatever it is at."""
 
 
 class Interrupted(KeyboardInterrupt):
     """The run was asked to end.
 
     Attributes:
-        signum: the signal: SIGINT (Ctrl-C) or SIGTERM.
+        signum: the signal: SIGINT (Ctrl-C), SIGTERM or SIGHUP.
         exit_status: what a command that ends by this signal exits with (130 for Ctrl-C).
     """
 
@@ -24,21 +37,41 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(f"interrupted by {signal.Signals(signum).name}")
 
 
-class InterruptGuard:
-    """Raises `Interrupted` on SIGINT and SIGTERM, but never inside `critical()`.
+class TimeIsUp(BaseException):
+    """The seconds of a `time_limit` are over."""
 
-    Outside the main thread, where Python delivers no signals, it does nothing.
+
+class InterruptGuard:
+    """Raises `Interrupted` on the signals that end a run, but never inside `critical()`.
+
+    Guards may be nested; the innermost one gets the signals. Outside the main thread, where Python
+    delivers no signals, a guard does nothing.
+
+    Args:
+        to_the_end: the process ends with this guard: a signal after its block is taken to be one
+            more of those that ended it, and says nothing.
+
+    Attributes:
+        checkpoint_asked: whether SIGUSR1 has come; the run sets it back.
     """
 
-    def __init__(self) -> None:
+    _interrupts = 0  # Ctrl-C so far, of all guards: an inner one may have raised already
+
+    def __init__(self, to_the_end: bool = False) -> None:
+        self.checkpoint_asked = False
+        self._to_the_end = to_the_end
         self._depth = 0
-        self._pending: int | None = None
+        self._pending: BaseException | None = None
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> InterruptGuard:
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._former[signum] = signal.signal(signum, self._handle)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # the outermost
+                InterruptGuard._interrupts = 0
+            for signum in (*_ENDING, _CHECKPOINT, _ALARM):
+                # `nohup` and shells in the background have some ignored, and so they stay.
+                if signum is not None and signal.getsignal(signum) is not signal.SIG_IGN:
+                    self._former[signum] = signal.signal(signum, self._handle)
         return self
 
     def __exit__(
@@ -48,7 +81,8 @@ class InterruptGuard:
         trace: TracebackType | None,
     ) -> None:
         for signum, handler in self._former.items():
-            signal.signal(signum, handler)
+            at_end = self._to_the_end and signum in _ENDING
+            signal.signal(signum, _end_at_once if at_end else handler)
         self._former = {}
 
     @contextmanager
@@ -60,11 +94,50 @@ class InterruptGuard:
         finally:
             self._depth -= 1
         if self._pending is not None and self._depth == 0:
-            signum, self._pending = self._pending, None
-            raise Interrupted(signum)
+            error, self._pending = self._pending, None
+            raise error
+
+    @contextmanager
+    def time_limit(self, seconds: float) -> Iterator[None]:
+        """Raises `TimeIsUp` in the block once it has taken so many seconds of wall-clock."""
+        if _ALARM not in self._former:
+            yield
+            return
+        # Again and again, should some code swallow the first one.
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3), 1.0)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            if isinstance(self._pending, TimeIsUp):
+                self._pending = None
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self._depth:
-            self._pending = signum
-        else:
-            raise Interrupted(signum)
+        if signum == _CHECKPOINT:
+            self.checkpoint_asked = True
+            return
+        if signum == signal.SIGINT:
+            self._count()
+        error = TimeIsUp() if signum == _ALARM else Interrupted(signum)
+        if not self._depth:
+            raise error
+        if not isinstance(self._pending, Interrupted):
+            self._pending = error
+
+    def _count(self) -> None:
+        InterruptGuard._interrupts += 1
+        if InterruptGuard._interrupts >= AT_ONCE:
+            _tell(f"ended at once after {AT_ONCE} Ctrl-C")
+            _end_at_once(signal.SIGINT, None)
+        if InterruptGuard._interrupts == AT_ONCE - 1:
+            _tell("ending: what was done is being saved; Ctrl-C once more ends at once")
+
+
+def _tell(text: str) -> None:
+    # Not through sys.stderr, which may be in the middle of a line.
+    with suppress(OSError):
+        os.write(2, f"{text}\n".encode())
+
+
+def _end_at_once(signum: int, frame: FrameType | None) -> None:
+    os._exit(128 + signum)

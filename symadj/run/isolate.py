@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from symadj.errors import SymadjError
+from symadj.errors import SymadjError, TimeLimitExceeded
 from symadj.run.allocator import keep_freed_memory
 from symadj.run.failure import status_of, story_of
 from symadj.run.files import write_text
@@ -30,12 +30,6 @@ _BOOT = (
     f"sys.path[:] = json.load(open(folder + '/{_JOB}', encoding='utf-8'))['path']; "
     "from symadj.run.isolate import serve; serve(folder)"
 )
-
-
-class TimeLimitExceeded(SymadjError, TimeoutError):
-    """A job took longer than it was allowed to, and was ended."""
-
-    status = "interrupted"
 
 
 class ProcessKilled(SymadjError, RuntimeError):

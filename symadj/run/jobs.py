@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from omegaconf import DictConfig, OmegaConf
 from symadj.errors import InputError
 from symadj.run.checkpoint import load_checkpoint
 from symadj.run.configs import run_settings
-from symadj.run.directory import in_use
+from symadj.run.directory import in_use, sole_worker
 from symadj.run.files import CHECKPOINT, RECORD
 from symadj.run.isolate import Ending, run_isolated
 from symadj.run.record import RunRecord, now, strict
-from symadj.run.sweep import Job, Outcome
+from symadj.run.resume import saved_config
+from symadj.run.settings import RunSettings
+from symadj.run.sweep import RUNNING, Job, Outcome
 from symadj.run.train import run_directory, train
 
 # What may differ between two runs that are the same experiment.
-_NO_PART = ("name", "out", "resume", "isolate", "fresh")
+_NO_PART = ("name", "out", "resume", "isolate", "fresh", "trust")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class FormerRun:
 
     Attributes:
         directory: of the run.
-        state: "ok"; "running"; "cut off" (it can be resumed); or "failed".
+        state: "ok"; "running"; "cut off" (interrupted or failed, and it can go on); or "failed".
     """
 
     directory: Path
@@ -38,12 +41,13 @@ class FormerRun:
 
 
 def train_job(job: Job) -> Outcome:
-    """Does one training of a sweep, where it is not done already.
+    """Does one training of a sweep, where it is not done already and no other process is at it.
 
-    A run of the same resolved configuration below `out` counts: a finished one is skipped, a
-    cut-off one is resumed, one that another process is at is left to it. Failed ones are run anew,
-    in a directory of their own, and so is everything with `fresh=true`. With `isolate=true` the
-    training has a process of its own, whose death is this job's failure and nothing more.
+    A run of the same resolved configuration below `out` counts: a finished one is skipped, one that
+    was cut off or failed goes on from its checkpoint, one that another process is at is left to it.
+    One that failed without a checkpoint is run anew, in a directory of its own, and so is
+    everything with `fresh=true`. With `isolate=true` the training has a process of its own, whose
+    death is this job's failure and nothing more.
 
     Raises:
         InputError: a setting that cannot be used.
@@ -51,22 +55,30 @@ def train_job(job: Job) -> Outcome:
     settings = run_settings(job.config)
     if settings.resume is not None:
         raise InputError("resume goes on with one run; a sweep goes on with its own by itself.")
+    wanted = identity(OmegaConf.to_container(job.config, resolve=True))
+    with sole_worker(Path(settings.out), wanted) as mine:
+        if not mine:
+            return Outcome(RUNNING, note="another process is at it")
+        return _train_job(job, settings)
+
+
+def _train_job(job: Job, settings: RunSettings) -> Outcome:
     config, note = job.config, ""
     former = None if settings.fresh else former_run(config, Path(settings.out))
     if former is not None and former.state == "ok":
         return Outcome("ok", note=f"finished before: {former.directory}")
     if former is not None and former.state == "running":
-        return Outcome("running", f"another process is at it, in {former.directory}")
+        return Outcome(RUNNING, note=f"another process is at it, in {former.directory}")
     if former is not None and former.state == "cut off":
         config = OmegaConf.merge(config, {"resume": str(former.directory)})
         assert isinstance(config, DictConfig)
         note = f"resumed: {former.directory}"
     directory = run_directory(config, run_settings(config), job.overrides)
     if settings.isolate:
-        status, message = _isolated(config, directory)
+        outcome = _isolated(config, directory)
     else:
-        status, message = _story(train(config, directory=directory))
-    return Outcome(status, message, note)
+        outcome = outcome_of(train(config, directory=directory))
+    return replace(outcome, note=note)
 
 
 def former_run(config: DictConfig, out: Path) -> FormerRun | None:
@@ -110,33 +122,39 @@ def _records(out: Path) -> Iterator[tuple[Path, RunRecord]]:
 def _state(directory: Path, record: RunRecord) -> str:
     if record.status == "ok":
         return "ok"
-    if record.status != "interrupted":
-        return "failed"
     if in_use(directory):
         return "running"
+    if record.status == "interrupted" and not os.path.lexists(directory / CHECKPOINT):
+        return "cut off"  # before its first checkpoint
     try:
         load_checkpoint(directory / CHECKPOINT)
+        saved_config(directory)
     except InputError:
         return "failed"
     return "cut off"
 
 
-def _isolated(config: DictConfig, directory: Path) -> tuple[str, str]:
+def outcome_of(record: RunRecord) -> Outcome:
+    """How a run ended, by its record."""
+    return Outcome(record.status, "" if record.error is None else str(record.error["message"]))
+
+
+def _isolated(config: DictConfig, directory: Path) -> Outcome:
     argument = {"config": OmegaConf.to_container(config), "directory": str(directory)}
     ending = run_isolated(isolated_training, argument)
     if ending.status == "ok":
-        return ending.value["status"], ending.value["message"]
+        return Outcome(ending.value["status"], ending.value["message"])
     assert ending.error is not None
     close_record(directory, config, ending)
-    return ending.status, f"{ending.error['type']}: {ending.error['message']}"
+    return Outcome(ending.status, f"{ending.error['type']}: {ending.error['message']}")
 
 
 def isolated_training(argument: dict[str, Any]) -> dict[str, str]:
     """What the process of an isolated job runs; see `run_isolated`."""
     config = OmegaConf.create(argument["config"])
     assert isinstance(config, DictConfig)
-    status, message = _story(train(config, directory=Path(argument["directory"])))
-    return {"status": status, "message": message}
+    outcome = outcome_of(train(config, directory=Path(argument["directory"])))
+    return {"status": outcome.status, "message": outcome.message}
 
 
 def close_record(directory: Path, config: DictConfig, ending: Ending) -> None:
@@ -152,7 +170,3 @@ def close_record(directory: Path, config: DictConfig, ending: Ending) -> None:
     if record.finished is None:
         record.status, record.error, record.finished = ending.status, ending.error, now()
         record.save(path)
-
-
-def _story(record: RunRecord) -> tuple[str, str]:
-    return record.status, "" if record.error is None else str(record.error["message"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,20 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from symadj.errors import InputError, TimeLimitExceeded
 from symadj.ode.stats import SolveStats
 from symadj.run.average import Average
-from symadj.run.checkpoint import save_checkpoint
+from symadj.run.checkpoint import check_state, save_checkpoint
 from symadj.run.failure import NonFiniteLoss
-from symadj.run.files import CHECKPOINT
+from symadj.run.files import CHECKPOINT, HISTORY
 from symadj.run.history import History, Row
-from symadj.run.interrupt import InterruptGuard
-from symadj.run.log import logger
+from symadj.run.interrupt import InterruptGuard, TimeIsUp
+from symadj.run.log import logger, say
 from symadj.run.measure import Stopwatch, measure_memory
 from symadj.run.meter import Meter
 from symadj.run.parts import Parts
 from symadj.run.progress import Progress
 from symadj.run.seed import random_state, restore_random_state
 from symadj.run.settings import RunSettings
+
+LENIENCE = 5.0
+"""Seconds that the iteration in hand may take longer than the time that was given, at least."""
 
 
 @dataclass
@@ -98,33 +103,44 @@ class Trainer:
 
     An iteration is all or nothing: what the checkpoint of an interrupted run holds is the state
     after the last whole iteration, random numbers included, so that a resumed run repeats the
-    losses of one that was never interrupted, bit for bit.
+    losses of one that was never interrupted, bit for bit. The rows of all iterations that a
+    checkpoint counts are on disk before it is.
 
     Args:
         parts: what is trained.
         settings: of the run.
         directory: of the run.
         guard: holds signals back while the state changes.
+        saved: called after every checkpoint.
 
     Attributes:
         counters, timings, memory, best: what the training has done so far; `memory` is that of the
             hungriest metered iteration.
         resumable: whether `state()` is one that training can go on from.
+        unsaved: whether it is further than the checkpoint.
     """
 
     def __init__(
-        self, parts: Parts, settings: RunSettings, directory: Path, guard: InterruptGuard
+        self,
+        parts: Parts,
+        settings: RunSettings,
+        directory: Path,
+        guard: InterruptGuard,
+        saved: Callable[[], None],
     ) -> None:
         self.parts = parts
         self.settings = settings
-        self.path = directory / CHECKPOINT
+        self.directory = directory
         self.guard = guard
+        self.saved = saved
+        self.history: History | None = None
         self.counters = Counters()
         self.timings = Timings()
         self.memory: dict[str, Any] | None = None
         self.meter = settings.measure.meter(parts.device, compiled=settings.compile)
         self.best: Best | None = None
         self.resumable = True
+        self.unsaved = False
         self._row: Row | None = None
         self.average = Average.of(parts.model, settings.train.ema)
         self.batches = torch.Generator().manual_seed(settings.seed)
@@ -132,29 +148,93 @@ class Trainer:
 
     # The loop
 
-    def fit(self, history: History, progress: Progress) -> None:
+    def fit(self, progress: Progress) -> None:
         """Trains until the steps, the time or the patience are used up.
+
+        A training that goes on saves its first new iteration at once: from then on the run is the
+        new one, and until then it is the old one.
 
         Raises:
             SolveError, NonFiniteLoss, MemoryError, Interrupted: the last checkpoint stays.
+            TimeLimitExceeded: the time was over before the first iteration was.
         """
-        if self.counters.iteration == 0:
+        begun = self.counters.iteration
+        self.history = history = self._open_history()
+        if begun == 0:
             self.save()
-        elif self._due() and self.counters.validated < self.counters.iteration:
+        elif self._due() and self.counters.validated < begun:
             # The run was cut off between an iteration and its validation.
-            self.validate()
+            self._validate_late(history)
         started = time.perf_counter() - self.counters.wall
         try:
             while not self.finished():
-                row = self._iterate()
+                row = self._bounded()
+                if row is None:
+                    break
                 self.counters.wall = row.wall = time.perf_counter() - started
                 if self._due() or self.finished():
                     row.validation = self.validate()
                     self.counters.wall = time.perf_counter() - started
                 self._write_row(history, progress)
+                going_on = begun > 0 and row.iteration == begun + 1
+                if self._asked() or row.validation is not None or going_on:
+                    self.save()
         finally:
             # An iteration that counts has its row, even if what came after it was cut off.
             self._write_row(history, progress)
+        if self.counters.validated < self.counters.iteration:
+            self._validate_late(history)
+        if self.unsaved:
+            self.save()
+
+    def close(self) -> None:
+        """Closes the history."""
+        if self.history is not None:
+            self.history.close()
+
+    def _open_history(self) -> History:
+        done = self.counters.iteration
+        history = History(self.directory / HISTORY, self.parts.task.monitor, keep=done)
+        if history.missing:
+            say(
+                f"  {HISTORY} lacks {len(history.missing)} of the {done} iterations before "
+                f"(the first is {history.missing[0]}); the training goes on without their rows"
+            )
+        return history
+
+    def _bounded(self) -> Row | None:
+        """An iteration; None: the time was over in the middle of it, and it counts for nothing.
+
+        The iteration in hand may end after the time that was given, within as long again.
+        """
+        bound, number = self.settings.train.max_seconds, self.counters.iteration
+        if bound is None:
+            return self._iterate()
+        try:
+            with self.guard.time_limit(max(0.0, bound - self.counters.wall) + max(bound, LENIENCE)):
+                return self._iterate()
+        except TimeIsUp:
+            self._forget_half_an_iteration()
+        if self.counters.iteration > number:  # it had just ended
+            return self._row
+        if number == 0:
+            raise TimeLimitExceeded(
+                f"train.max_seconds={bound:g} was over, and as long again, before the first "
+                "iteration had ended; raise it, or take fewer steps, a looser tolerance or a "
+                "smaller train.batch_size."
+            )
+        return None
+
+    def _forget_half_an_iteration(self) -> None:
+        self.parts.integrator.take_stats()
+        with torch.no_grad():
+            for name, buffer in self.parts.model.named_buffers():
+                buffer.copy_(self._buffers[name])
+
+    def _asked(self) -> bool:
+        """Whether SIGUSR1 has asked for a checkpoint since the last one."""
+        asked, self.guard.checkpoint_asked = self.guard.checkpoint_asked, False
+        return asked
 
     def _write_row(self, history: History, progress: Progress) -> None:
         if self._row is not None:
@@ -162,6 +242,10 @@ class Trainer:
                 row, self._row = self._row, None
                 history.append(row)
             progress.iteration(row)
+
+    def _validate_late(self, history: History) -> None:
+        """A validation whose iteration has its row already."""
+        history.validated(self.counters.iteration, self.validate())
 
     def finished(self) -> bool:
         """Whether the steps, the time or the patience are used up."""
@@ -262,7 +346,7 @@ class Trainer:
     # Validation and test
 
     def validate(self) -> float:
-        """The task's monitor on the validation split; keeps the best weights and a checkpoint."""
+        """The task's monitor on the validation split; keeps the best weights."""
         monitor = self.parts.task.monitor
         with self.average.in_place():
             metric = self.evaluate(self.parts.data.val, exact=False)[monitor]
@@ -273,6 +357,7 @@ class Trainer:
             )
         with self.guard.critical():
             self.counters.validated = self.counters.iteration
+            self.unsaved = True
             if self.best is None or metric < self.best.metric:
                 with self.average.in_place():
                     self.best = Best(self.counters.iteration, metric, self._weights())
@@ -280,7 +365,6 @@ class Trainer:
             else:
                 self.counters.stale += 1
             self.parts.optim.follow(self.counters.stale, self.parts.scheduler)
-            self.save()
         logger.info("iteration %d: val %s %.6g", self.counters.iteration, monitor, metric)
         return metric
 
@@ -303,10 +387,18 @@ class Trainer:
     # State
 
     def save(self) -> None:
-        """Writes the state after the last whole iteration to the checkpoint file."""
+        """Writes the state after the last whole iteration to the checkpoint file.
+
+        Raises:
+            StorageError: it, or the history, cannot be written; what there was before is whole.
+        """
         assert self.resumable
+        assert self.history is not None
         with self.guard.critical():
-            save_checkpoint(self.path, self.state())
+            self.history.commit()
+            save_checkpoint(self.directory / CHECKPOINT, self.state())
+            self.unsaved = False
+            self.saved()
 
     def state(self) -> dict[str, Any]:
         """The state after the last whole iteration."""
@@ -324,7 +416,25 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes back to a checkpoint's state."""
+        """Goes back to a checkpoint's state.
+
+        Raises:
+            InputError: it is not one of this run, or of more iterations than the run has.
+        """
+        check_state(state, self.state(), self.parts.optimizer)
+        try:
+            self._restore(state)
+        except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"the checkpoint is not one of this run ({reason}).") from error
+        done, steps = self.counters.iteration, self.settings.train.steps
+        if done > steps:
+            raise InputError(
+                f"train.steps={steps}, and the checkpoint is that of iteration {done}: give "
+                f"train.steps={done} or more to go on."
+            )
+
+    def _restore(self, state: dict[str, Any]) -> None:
         parts = self.parts
         parts.model.load_state_dict(state["model"])
         self.average.restore(state["average"])

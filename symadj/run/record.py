@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from symadj.errors import InputError
-from symadj.run.files import write_text
+from symadj.run.files import read_text, write_text
 
 SCHEMA = 1
+# A record is some kilobytes; whatever is larger by far is something else.
+LARGEST = 32 * 2**20
 STATUSES = (
     "ok",
     "oom",
@@ -20,6 +22,7 @@ STATUSES = (
     "dt_underflow",
     "step_limit",
     "incompatible",
+    "storage",
     "interrupted",
     "error",
 )
@@ -109,9 +112,11 @@ class RunRecord:
             InputError: it cannot be read or is no record; the message names the file.
         """
         try:
-            return RunRecord.from_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read ({error}).") from error
+            text = read_text(path, LARGEST)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
+        try:
+            return RunRecord.from_json(text)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 

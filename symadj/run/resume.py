@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from symadj.errors import InputError
-from symadj.run.files import CHECKPOINT, CONFIG, RECORD
+from symadj.run.files import CONFIG, read_text
+from symadj.run.trust import below
 
-_MAY_DIFFER = (
+MAY_DIFFER = (
     "resume",
     "name",
     "out",
@@ -23,7 +24,10 @@ _MAY_DIFFER = (
     "solver.compile",
     "isolate",
     "fresh",
+    "trust",
     "data.data_dir",
+    "data.path",
+    "grad.offload_dir",
     "measure",
     "train.steps",
     "train.max_seconds",
@@ -32,68 +36,67 @@ _MAY_DIFFER = (
     "train.test",
     "train.figures",
 )
+"""What a run that goes on may set anew; all else is what its training is."""
+
+# A configuration is some kilobytes, of three levels or so.
+_LARGEST, _DEEPEST = 2**18, 30
 
 
 def saved_config(directory: Path) -> DictConfig:
     """The configuration that a run directory was made with.
 
+    It is plain values: nothing in it refers to another part of the file, to the environment or to
+    another file, and nothing is made of it here.
+
     Raises:
-        InputError: no run directory, or one without a checkpoint to go on from.
+        InputError: no run directory, or no such configuration.
     """
-    for name in (CONFIG, RECORD, CHECKPOINT):
-        if not (directory / name).is_file():
-            raise InputError(
-                f"{directory}: there is no {name}; give the directory of a run whose training has "
-                "begun."
-            )
+    path = directory / CONFIG
     try:
-        config = OmegaConf.load(directory / CONFIG)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise InputError(f"{directory / CONFIG} cannot be read ({error}).") from error
+        text = read_text(path, _LARGEST)
+    except FileNotFoundError:
+        raise InputError(
+            f"{directory}: there is no {CONFIG}; give the directory of a run."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
+    try:
+        problem = _more_than_values(text)
+        config = None if problem else OmegaConf.create(text)
+    except (ValueError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path} cannot be read ({reason}).") from error
+    if problem:
+        raise InputError(f"{path} is no configuration that a run has written: {problem}.")
     if not isinstance(config, DictConfig):
-        raise InputError(f"{directory / CONFIG} is no run's configuration.")
+        raise InputError(f"{path} is no run's configuration.")
+    if reference := _interpolation(OmegaConf.to_container(config, resolve=False)):
+        raise InputError(
+            f"{path} refers to {reference}, and nothing is looked up for it: a run writes its "
+            "configuration with all values in place."
+        )
     return config
 
 
-def resumed_config(composed: DictConfig, keys: Iterable[str]) -> DictConfig:
-    """The saved configuration of the run to resume, with what the command line says anew.
+def check_same(
+    saved: DictConfig, config: DictConfig, directory: Path, may_differ: Iterable[str] = MAY_DIFFER
+) -> None:
+    """Refuses a configuration that would not be that of the run it names.
 
     Args:
-        composed: as the command line composes it, `resume` set.
-        keys: the settings named on the command line; the others are the saved ones.
+        saved: the run's own.
+        config: what is to go on.
+        directory: of the run.
+        may_differ: dotted names of what may be set anew.
 
     Raises:
-        InputError: nothing to resume there, or a named setting that differs and must not.
+        InputError: the message says which settings differ.
     """
-    directory = Path(composed.resume)
-    try:
-        saved = saved_config(directory)
-    except InputError as error:
-        raise InputError(f"resume={error}") from error
-    merged = with_named(saved, composed, keys)
-    merged.resume = str(directory)
-    check_same(saved, merged, directory)
-    return merged
-
-
-def with_named(saved: DictConfig, composed: DictConfig, keys: Iterable[str]) -> DictConfig:
-    """A saved configuration with the settings named in `keys` as they are in `composed`."""
-    merged = saved.copy()
-    for key in keys:
-        # An experiment sets many things at once: all of them count as named.
-        named = list(composed) if key == "experiment" else [key]
-        for name in named:
-            OmegaConf.update(merged, str(name), OmegaConf.select(composed, str(name)), merge=False)
-    return merged
-
-
-def check_same(saved: DictConfig, config: DictConfig, directory: Path) -> None:
-    """Raises `InputError` where a configuration would not continue the run it names."""
-    old, new = leaves(saved), leaves(config)
+    old, new, may_differ = leaves(saved), leaves(config), tuple(may_differ)
     differ = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} here"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not _may_differ(key)
+        if old.get(key) != new.get(key) and not below(key, may_differ)
     ]
     if differ:
         raise InputError(
@@ -118,5 +121,27 @@ def leaves(config: DictConfig) -> dict[str, Any]:
     return found
 
 
-def _may_differ(key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in _MAY_DIFFER)
+def _more_than_values(text: str) -> str:
+    """What stands in a yaml besides nested values; empty where nothing does.
+
+    Aliases would let a small file stand for one of any size.
+    """
+    depth = 0
+    for event in yaml.parse(text):
+        if isinstance(event, yaml.AliasEvent):
+            return f"it has an alias, *{event.anchor}"
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            return f"it is nested more than {_DEEPEST} levels deep"
+    return ""
+
+
+def _interpolation(value: Any) -> str:
+    """The first value that stands for another one (${...}), or an empty text."""
+    if isinstance(value, str):
+        return value if "${" in value else ""
+    inner = [*value, *value.values()] if isinstance(value, dict) else value
+    if not isinstance(inner, list):
+        return ""
+    return next(filter(None, map(_interpolation, inner)), "")

@@ -75,6 +75,7 @@ class RunSettings:
         resume: a run directory whose cut-off training is to be continued.
         isolate: in a sweep, whether every job has a process of its own.
         fresh: in a sweep, whether jobs that are finished already are run again, beside those.
+        trust: modules that the configuration of a run to resume may name (`--trust MODULE`).
     """
 
     seed: int = 0
@@ -87,6 +88,7 @@ class RunSettings:
     resume: str | None = None
     isolate: bool = False
     fresh: bool = False
+    trust: list[str] = field(default_factory=list)
     train: TrainSettings = field(default_factory=TrainSettings)
     measure: MeasureSettings = field(default_factory=MeasureSettings)
     data: Any = MISSING

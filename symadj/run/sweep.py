@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,9 @@ import torch
 from omegaconf import DictConfig
 
 from symadj.run.failure import status_of
-from symadj.run.log import say
+from symadj.run.log import complain, say
+
+RUNNING = "running"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Outcome:
     """How a job ended.
 
     Attributes:
-        status: of its record; "running" where another process is at it.
+        status: of its record; `RUNNING` where another process is at it, which is no failure.
         message: of its failure; empty where there is none.
         note: what else there is to say, such as where it was finished before.
     """
@@ -35,6 +36,11 @@ class Outcome:
     status: str
     message: str = ""
     note: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the job has failed."""
+        return self.status not in ("ok", RUNNING)
 
 
 def run_sweep(jobs: Sequence[Job], attempt: Callable[[Job], Outcome]) -> list[Outcome]:
@@ -55,10 +61,9 @@ def run_sweep(jobs: Sequence[Job], attempt: Callable[[Job], Outcome]) -> list[Ou
             outcomes.append(outcome)
             if outcome.note:
                 say(f"  {outcome.note}")
-            if outcome.status != "ok":
+            if outcome.failed:
                 what = f": {outcome.message}" if outcome.message else ""
-                line = f"job {number} of {len(jobs)} failed ({outcome.status}){what}"
-                print(line, file=sys.stderr, flush=True)
+                complain(f"job {number} of {len(jobs)} failed ({outcome.status}){what}")
             _let_go()
     finally:
         say(sweep_table(jobs, outcomes))
@@ -67,8 +72,13 @@ def run_sweep(jobs: Sequence[Job], attempt: Callable[[Job], Outcome]) -> list[Ou
 
 def sweep_table(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> str:
     """One line for every job: its status and its overrides."""
-    failed = sum(outcome.status != "ok" for outcome in outcomes)
-    lines = [f"sweep: {len(jobs)} jobs, {len(outcomes) - failed} ok, {failed} failed"]
+    counts = [
+        (sum(outcome.status == "ok" for outcome in outcomes), "ok"),
+        (sum(outcome.failed for outcome in outcomes), "failed"),
+    ]
+    elsewhere = sum(outcome.status == RUNNING for outcome in outcomes)
+    counts += [(elsewhere, "running elsewhere")] if elsewhere else []
+    lines = [f"sweep: {len(jobs)} jobs, {', '.join(f'{n} {what}' for n, what in counts)}"]
     for number, job in enumerate(jobs):
         status, note = "not run", ""
         if number < len(outcomes):

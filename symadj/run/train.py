@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,10 +14,12 @@ import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
+from symadj.errors import StorageError
 from symadj.ode.compiled import compile_seconds
 from symadj.report.run_plots import run_figures
 from symadj.run.checkpoint import load_checkpoint, save_checkpoint
 from symadj.run.configs import resolved, run_settings
+from symadj.run.data_file import check_data_file, describe_file
 from symadj.run.directory import check_name, make_run_directory, run_name, sole_user
 from symadj.run.environment import environment
 from symadj.run.failure import is_result, status_of, story_of
@@ -28,11 +31,14 @@ from symadj.run.files import (
     LOG,
     PLOTS,
     RECORD,
+    remove_temporaries,
+    subfolder,
+    write_atomically,
     write_text,
 )
-from symadj.run.history import History, read_history
+from symadj.run.history import read_history
 from symadj.run.interrupt import InterruptGuard
-from symadj.run.log import logger, run_log, say
+from symadj.run.log import RunLog, complain, logger, run_log, say
 from symadj.run.loop import Trainer
 from symadj.run.parts import Parts, build_parts
 from symadj.run.progress import Progress
@@ -51,6 +57,7 @@ def train(
     """Trains as the configuration says, in a directory of the run's own.
 
     With `config.resume` naming a run directory, the training goes on there from its checkpoint.
+    What that run has left stays as it is until the first new iteration has been saved.
 
     Args:
         config: composed by `symadj.run.configs.compose("train", ...)`.
@@ -59,10 +66,10 @@ def train(
 
     Returns:
         The record, as saved. Its status tells a failed run (out of memory, a diverged or stuck
-        solve, a loss that is no number) from a good one.
+        solve, a loss that is no number, a full disk) from a good one.
 
     Raises:
-        InputError: a setting that cannot be used, before any training.
+        InputError: a setting or a file that cannot be used, before any training.
         KeyboardInterrupt: after the record and the checkpoint were written.
         Exception: a mistake in the code; the record and the log have it too.
     """
@@ -72,12 +79,13 @@ def train(
         directory = run_directory(config, settings, overrides)
     with (
         sole_user(directory),
-        run_log(directory / LOG),
+        run_log(directory / LOG) as log,
         InterruptGuard() as guard,
         given_threads(settings.threads),
     ):
+        remove_temporaries(directory)
         former = _former(directory) if settings.resume is not None else None
-        return Run(config, settings, directory, former).execute(guard)
+        return Run(config, settings, directory, former, log).execute(guard)
 
 
 def run_directory(config: DictConfig, settings: RunSettings, overrides: Sequence[str]) -> Path:
@@ -104,6 +112,15 @@ class Former:
     checkpoint: dict[str, Any]
 
 
+def _former(directory: Path) -> Former | None:
+    """What a run has left to go on from; None: it was cut off before its first checkpoint."""
+    if not os.path.lexists(directory / CHECKPOINT):
+        say(f"{directory} was cut off before its first checkpoint: it starts anew, in place")
+        return None
+    checkpoint = load_checkpoint(directory / CHECKPOINT)
+    return Former(RunRecord.load(directory / RECORD), checkpoint)
+
+
 class Run:
     """One run: its directory, its record, and the order of what happens.
 
@@ -112,17 +129,25 @@ class Run:
         settings: the same, typed.
         directory: of the run; it exists.
         former: None for a run that starts anew.
+        log: of the run.
     """
 
     def __init__(
-        self, config: DictConfig, settings: RunSettings, directory: Path, former: Former | None
+        self,
+        config: DictConfig,
+        settings: RunSettings,
+        directory: Path,
+        former: Former | None,
+        log: RunLog,
     ) -> None:
         self.config = config
         self.settings = settings
         self.directory = directory
         self.former = former
+        self.log = log
         self.parts: Parts | None = None
         self.trainer: Trainer | None = None
+        self.begun = False
         self.compiled_before = compile_seconds()
         self.record = RunRecord(
             name=directory.name,
@@ -151,25 +176,42 @@ class Run:
 
     def _prepare(self, guard: InterruptGuard) -> None:
         """Everything that can be refused is refused here, before any training."""
-        write_text(self.directory / CONFIG, OmegaConf.to_yaml(self.config))
-        # Until the end the record says "interrupted": true for a run that is killed outright.
-        self.record.save(self.directory / RECORD)
+        if self.former is None:
+            self._begin()
         seed_everything(self.settings.seed)
         self.parts = parts = build_parts(self.config, self.settings)
         self._describe(parts)
-        self.record.save(self.directory / RECORD)
-        self.trainer = Trainer(parts, self.settings, self.directory, guard)
+        self.trainer = Trainer(parts, self.settings, self.directory, guard, self._saved)
         if self.former is not None:
+            check_data_file(self.former.record, parts.data, self.directory)
             self.trainer.restore(self.former.checkpoint)
             logger.info("resumed after iteration %d", self.trainer.counters.iteration)
         text = header(parts, self.directory)
         logger.info("run %s\n%s", self.directory, text)
         say(text)
 
+    def _begin(self) -> None:
+        """From here on the directory is this run's: its configuration, its record and its log."""
+        write_text(self.directory / CONFIG, OmegaConf.to_yaml(self.config))
+        # Until the end the record says "interrupted": true for a run that is killed outright.
+        self.record.save(self.directory / RECORD)
+        self.log.begin()
+        self.begun = True
+
+    def _saved(self) -> None:
+        """After every checkpoint: the record has what the checkpoint has."""
+        assert self.trainer is not None
+        self._account(self.trainer)
+        if self.begun:
+            self.record.save(self.directory / RECORD)
+        else:
+            self._begin()
+
     def _describe(self, parts: Parts) -> None:
         data, record = parts.data, self.record
         sizes = {split: len(getattr(data, split)) for split in ("train", "val", "test")}
-        record.data = {"name": data.name, "dim": data.dim, "note": data.note, **sizes}
+        file = describe_file(data)
+        record.data = {"name": data.name, "dim": data.dim, "note": data.note, **sizes, **file}
         record.model = {"name": type(parts.model).__name__, "parameters": parts.parameter_count()}
         record.solver = parts.integrator.solver.method
         record.grad = parts.integrator.gradient.name
@@ -179,12 +221,9 @@ class Run:
         trainer, parts, train = self.trainer, self.parts, self.settings.train
         assert trainer is not None
         assert parts is not None
-        monitor, done = parts.task.monitor, trainer.counters.iteration
-        with (
-            contextlib.closing(History(self.directory / HISTORY, monitor, keep=done)) as history,
-            contextlib.closing(Progress(train.steps, done, monitor)) as progress,
-        ):
-            trainer.fit(history, progress)
+        done = trainer.counters.iteration
+        with contextlib.closing(Progress(train.steps, done, parts.task.monitor)) as progress:
+            trainer.fit(progress)
         trainer.restore_best()
         if train.test:
             exact = getattr(parts.task, "exact_test", True)
@@ -202,17 +241,33 @@ class Run:
             return parts.task.figures(parts.model, parts.data, parts.integrator, generator)
 
     def _finish(self) -> None:
-        """Writes what the run leaves, after any ending."""
-        if self.trainer is not None:
-            self._account(self.trainer)
-            self._keep(self.trainer)
-        self.record.finished = now()
-        self.record.save(self.directory / RECORD)
-        logger.info("status %s, %d iterations", self.record.status, self.record.iterations)
-        if self.record.iterations and self.settings.train.figures:
+        """Writes what the run leaves, after any ending.
+
+        A run that was to go on, and did not get as far as to save anything new, stays what it was.
+        """
+        trainer, record = self.trainer, self.record
+        record.finished = now()
+        try:
+            if trainer is not None:
+                self._keep(trainer)
+            if record.status == "ok" and not self.begun:
+                self._begin()
+            if not self.begun and self.former is not None:
+                say(f"  nothing new was saved: {self.directory} is as it was")
+                return
+            if trainer is not None:
+                self._account(trainer)
+            record.save(self.directory / RECORD)
+        except StorageError as error:
+            # What has ended the run, if anything, is the story to tell.
+            if record.error is None:
+                record.status, record.error = status_of(error), story_of(error)
+            complain(f"  {error}")
+        logger.info("status %s, %d iterations", record.status, record.iterations)
+        if record.iterations and self.settings.train.figures:
             self._draw(lambda: run_figures(read_history(self.directory / HISTORY)))
-        if self.trainer is not None:
-            say(summary(self.record, self.directory))
+        if trainer is not None:
+            say(summary(record, self.directory))
 
     def _account(self, trainer: Trainer) -> None:
         record, counters = self.record, trainer.counters
@@ -231,29 +286,28 @@ class Run:
         head = {"train/loss": counters.loss} if counters.iteration else {}
         if trainer.best is not None:
             head[f"val/{trainer.parts.task.monitor}"] = trainer.best.metric
-        record.metrics = {**head, **record.metrics}
+        record.metrics = head | {k: v for k, v in record.metrics.items() if k not in head}
 
     def _keep(self, trainer: Trainer) -> None:
         # After a failed solve the checkpoint of the last validation is the last good one.
-        if self.record.status == "interrupted" and trainer.resumable:
+        if self.record.status == "interrupted" and trainer.resumable and trainer.unsaved:
             trainer.save()
-        if trainer.best is not None:
+        trainer.close()
+        if self.begun and trainer.best is not None:
             save_checkpoint(self.directory / BEST, vars(trainer.best))
 
     def _draw(self, make: Callable[[], dict[str, Figure]]) -> None:
         """Plots are an extra: a failure to draw is logged and changes no status."""
         try:
-            folder = self.directory / PLOTS
-            folder.mkdir(exist_ok=True)
+            folder = subfolder(self.directory, PLOTS)
             for stem, figure in make().items():
-                figure.savefig(folder / f"{stem}.png", dpi=150)
+                write_atomically(
+                    folder / f"{stem}.png",
+                    lambda file, figure=figure: figure.savefig(file, dpi=150, format="png"),
+                )
         except Exception:
             logger.exception("a plot could not be drawn")
             say(f"  a plot could not be drawn; {self.directory / LOG} says why")
-
-
-def _former(directory: Path) -> Former:
-    return Former(RunRecord.load(directory / RECORD), load_checkpoint(directory / CHECKPOINT))
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
+from torch import nn
 
 from symadj.errors import InputError
+from symadj.run.average import Average
 from symadj.run.checkpoint import load_tensors
 from symadj.run.configs import resolved, run_settings
-from symadj.run.files import BEST, CHECKPOINT
+from symadj.run.data_file import check_data_file
+from symadj.run.files import BEST, CHECKPOINT, RECORD
+from symadj.run.log import complain
 from symadj.run.parts import Parts, build_parts
-from symadj.run.resume import saved_config, with_named
+from symadj.run.record import RunRecord
+from symadj.run.resume import saved_config
 from symadj.run.settings import RunSettings
+from symadj.run.trust import check_trusted
 
 MAY_CHANGE = ("solver", "device", "dtype", "threads", "data.data_dir", "data.path")
 """What a look at a trained run may set anew; all else made the model what it is."""
@@ -32,14 +37,17 @@ class TrainedRun:
         directory: of the run.
         settings: its own, with what was set anew.
         parts: its objects; the model has the weights of the best validation, or the last ones where
-            no validation was made, and is in evaluation mode.
+            no validation was made (their average where the run keeps one), and is in evaluation
+            mode.
         iteration: the training iteration that the weights are from.
+        trusted: modules besides symadj that it was allowed to name.
     """
 
     directory: Path
     settings: RunSettings
     parts: Parts
     iteration: int
+    trusted: Sequence[str] = ()
 
     def evaluate(self, split: str = "test", exact: bool = True) -> dict[str, float]:
         """The task's metrics on a split.
@@ -59,47 +67,85 @@ class TrainedRun:
 
 
 def load_trained(
-    directory: Path, composed: DictConfig | None = None, keys: Iterable[str] = ()
+    directory: Path, config: DictConfig | None = None, trusted: Sequence[str] = ()
 ) -> TrainedRun:
     """Makes the objects of a run and gives its model the trained weights.
 
     Args:
         directory: of the run.
-        composed: a configuration to take the settings named in `keys` from.
-        keys: their dotted names, each at or below one of `MAY_CHANGE`.
+        config: its configuration with settings of `MAY_CHANGE` set anew; None: its own as it is.
+            What a given configuration names is made; what the run's own names has to be symadj's.
+        trusted: further modules that the run's own configuration may name.
 
     Raises:
-        InputError: no run there, damaged files, weights that do not fit, or a setting that must
-            stay as it was in training.
+        InputError: no run there, damaged files, a data file that has changed, weights that do not
+            fit, or a configuration that names code from elsewhere.
     """
-    saved = saved_config(directory)
-    keys = list(keys)
-    for key in keys:
-        if not any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE):
-            raise InputError(
-                f"{key} belongs to the training of {directory}; to be set anew here: "
-                f"{', '.join(MAY_CHANGE)}."
-            )
-    config = resolved(saved if composed is None else with_named(saved, composed, keys))
+    if config is None:
+        config = saved_config(directory)
+        check_trusted(config, directory, trusted=trusted)
+    config = resolved(config)
     settings = run_settings(config)
     parts = build_parts(config, settings)
-    iteration, weights = _weights(directory)
-    try:
-        parts.model.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"the weights in {directory} do not fit its model ({reason}).") from error
+    if (directory / RECORD).exists():
+        check_data_file(RunRecord.load(directory / RECORD), parts.data, directory)
+    iteration = load_weights(parts.model, directory)
     parts.model.eval()
-    return TrainedRun(directory, settings, parts, iteration)
+    return TrainedRun(directory, settings, parts, iteration, trusted)
 
 
-def _weights(directory: Path) -> tuple[int, dict[str, torch.Tensor]]:
-    """The iteration and the state dict of the best validation, else of the last checkpoint."""
-    best = directory / BEST
-    path = best if best.is_file() else directory / CHECKPOINT
-    state: dict[str, Any] = load_tensors(path)
+def load_weights(model: nn.Module, path: Path) -> int:
+    """Gives a model the weights that a run's training chose.
+
+    They are those of the best validation so far, which the checkpoint holds while a run is under
+    way and best.pt after it; before any validation, the last ones, or their average where the run
+    keeps one.
+
+    Args:
+        model: of the run's own architecture.
+        path: a run's directory, or one of the two files.
+
+    Returns:
+        The training iteration that they are from.
+
+    Raises:
+        InputError: no weights there, damaged files, or the weights of another model.
+    """
+    state = _kept(path) if path.is_dir() else load_tensors(path)
     try:
-        iteration = state["iteration"] if path is best else state["progress"]["iteration"]
-        return int(iteration), state["model"]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path} is no whole checkpoint: {error} is missing.") from error
+        if "progress" not in state:  # best.pt
+            iteration, weights, average = int(state["iteration"]), state["model"], []
+        elif state["best"] is not None:
+            best = state["best"]
+            iteration, weights, average = int(best["iteration"]), best["model"], []
+        else:
+            iteration = int(state["progress"]["iteration"])
+            weights, average = state["model"], state["average"]
+        model.load_state_dict(weights)
+        if average:
+            averaged = Average.of(model, decay=0.5)  # the decay plays no part in reading it
+            averaged.restore(average)
+            averaged.swap()
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} has no whole checkpoint ({error}).") from error
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:500]
+        raise InputError(
+            f"the weights in {path} are not those of this model ({reason}). The model's "
+            "settings must be those of the run."
+        ) from error
+    return iteration
+
+
+def _kept(directory: Path) -> dict[str, Any]:
+    """The checkpoint, which is never the older one; best.pt where there is none that is whole."""
+    checkpoint, best = directory / CHECKPOINT, directory / BEST
+    if not best.exists():
+        return load_tensors(checkpoint)
+    if not checkpoint.exists():
+        return load_tensors(best)
+    try:
+        return load_tensors(checkpoint)
+    except InputError as error:
+        complain(f"{error} The weights of {BEST} are taken.")
+        return load_tensors(best)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from symadj.cli.overrides import expand, keys, refuse_sweep
+from symadj.cli.overrides import expand, parse, refuse_sweep, value_of
 from symadj.errors import InputError
 
 
@@ -31,11 +31,14 @@ def test_several_values_without_m_are_refused_with_the_command_that_works() -> N
     refuse_sweep(["grad=aca", "model.hidden=[1,2]"], "symadj-train")
 
 
-def test_the_settings_named_are_dotted() -> None:
-    assert keys(["data=csv", "data.path=x", "+a.b=1", "~c"]) == ["data", "data.path", "a.b", "c"]
+def test_the_last_value_of_a_setting_counts() -> None:
+    given = ["data.path=x", "resume=a", "resume='b c'", "seed=3"]
+    assert value_of("resume", given) == "b c"
+    assert value_of("seed", given) == "3"
+    assert value_of("resume", [*given, "resume=null"]) is value_of("name", given) is None
 
 
 @pytest.mark.parametrize("override", ["data.path=a b=c", "nothing", "x=[1", "a=(b"])
 def test_what_cannot_be_read_is_named(override: str) -> None:
     with pytest.raises(InputError, match="cannot read the override"):
-        keys([override])
+        parse([override])

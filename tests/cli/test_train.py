@@ -157,9 +157,11 @@ def test_a_run_is_resumed_with_what_it_was_made_with(tmp_path: Path) -> None:
     assert run(tmp_path, "name=whole", "model.width=3", "train.steps=8") == 0
     assert run(tmp_path, "name=part", "model.width=3") == 0
     runs = tmp_path / "runs"
-    assert main([f"resume={runs / 'part'}", "train.steps=8"]) == 0
+    again = [f"resume={runs / 'part'}", "--trust", "tests.standins"]
+    assert main([*again, "train.steps=8"]) == 0
     assert losses(runs / "part") == losses(runs / "whole")
-    assert main([f"resume={runs / 'part'}", "model.width=4"]) == 2
+    assert RunRecord.load(runs / "part/record.json").config["trust"] == ["tests.standins"]
+    assert main([*again, "model.width=4"]) == 2
 
 
 def test_cfg_prints_the_resolved_configuration_and_makes_nothing(
@@ -216,4 +218,5 @@ def test_ctrl_c_writes_record_and_checkpoint(tmp_path: Path) -> None:
     record = RunRecord.load(tmp_path / "runs/cut/record.json")
     assert record.status == "interrupted"
     assert record.iterations == len(losses(tmp_path / "runs/cut")) >= 3
-    assert main([f"resume={tmp_path / 'runs/cut'}", f"train.steps={record.iterations + 1}"]) == 0
+    again = [f"resume={tmp_path / 'runs/cut'}", "--trust=tests.standins"]
+    assert main([*again, f"train.steps={record.iterations + 1}"]) == 0

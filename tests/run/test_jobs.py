@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from omegaconf import OmegaConf
 
 from symadj.errors import InputError
 from symadj.run.configs import resolved
-from symadj.run.directory import sole_user
+from symadj.run.directory import sole_user, sole_worker
 from symadj.run.jobs import former_run, identity, train_job
 from symadj.run.record import RunRecord
 from symadj.run.sweep import Job, Outcome
@@ -50,14 +51,41 @@ def test_fresh_runs_it_again_beside_the_old_one(tmp_path: Path) -> None:
     assert [path.name for path in runs(tmp_path)] == ["a", "a-2"]
 
 
-def test_a_failed_job_is_run_anew_in_a_directory_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fail", ["oom", "nonfinite", "bug"])
+def test_a_failed_job_goes_on_from_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail: str
 ) -> None:
-    monkeypatch.setenv("STANDIN_FAIL", "oom")
-    assert train_job(job(tmp_path, "name=a")) == Outcome("oom", "planted")
+    _, straight = train_quietly(tmp_path / "straight")
+    monkeypatch.setenv("STANDIN_FAIL", fail)
+    out = tmp_path / "out"
+    with pytest.raises(AttributeError) if fail == "bug" else nullcontext():
+        assert train_job(job(out, "name=a")).failed
     monkeypatch.delenv("STANDIN_FAIL")
-    assert train_job(job(tmp_path, "name=a")) == Outcome("ok")
-    assert [RunRecord.load(path / "record.json").status for path in runs(tmp_path)] == ["oom", "ok"]
+    assert train_job(job(out, "name=a")) == Outcome("ok", note=f"resumed: {out / 'a'}")
+    assert runs(out) == [out / "a"]
+    assert losses(out / "a") == losses(straight)
+
+
+def test_a_job_that_failed_before_its_first_checkpoint_is_run_anew(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(InputError, match="num_steps"):
+            train_job(job(tmp_path, "name=a", "solver=rk4"))
+    assert [path.name for path in runs(tmp_path)] == ["a", "a-2"]
+
+
+def test_a_job_that_was_killed_before_its_first_checkpoint_starts_anew_in_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    train_job(job(tmp_path, "name=a"))
+    record = RunRecord.load(tmp_path / "a/record.json")
+    record.status = "interrupted"
+    record.save(tmp_path / "a/record.json")
+    for name in ("checkpoint.pt", "best.pt", "history.csv"):
+        (tmp_path / "a" / name).unlink()
+    assert train_job(job(tmp_path, "name=a")).status == "ok"
+    assert "starts anew, in place" in capsys.readouterr().out
+    assert runs(tmp_path) == [tmp_path / "a"]
+    assert len(losses(tmp_path / "a")) == 6
 
 
 def test_a_job_that_was_cut_off_goes_on_where_it_was(
@@ -94,6 +122,16 @@ def test_a_job_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
     with sole_user(tmp_path / "a"):
         assert train_job(job(tmp_path)).status == "running"
     assert len(runs(tmp_path)) == 1
+
+
+def test_a_job_that_another_sweep_is_at_is_left_to_it(tmp_path: Path) -> None:
+    wanted = job(tmp_path)
+    with sole_worker(tmp_path, identity(OmegaConf.to_container(wanted.config))) as mine:
+        assert mine
+        outcome = train_job(wanted)
+    assert outcome.status == "running"
+    assert not outcome.failed
+    assert runs(tmp_path) == []
 
 
 def test_records_that_are_none_or_of_another_schema_do_not_count(tmp_path: Path) -> None:

@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from symadj.cli.saved import resumed_config
 from symadj.errors import InputError
 from symadj.run.directory import sole_user
-from symadj.run.resume import check_same, resumed_config
+from symadj.run.resume import check_same, saved_config
 from symadj.run.train import train
 from tests.standins import losses, standin_config, train_quietly
+
+TRUSTED = ["tests.standins"]
 
 
 def composed(tmp_path: Path, directory: Path, *overrides: str):
@@ -18,7 +21,7 @@ def composed(tmp_path: Path, directory: Path, *overrides: str):
 
 def test_settings_that_are_not_named_are_the_saved_ones(tmp_path: Path) -> None:
     _, directory = train_quietly(tmp_path, "model.width=7", "seed=5")
-    config = resumed_config(composed(tmp_path, directory), ["resume"])
+    config = resumed_config(directory, [], TRUSTED)
     assert (config.model.width, config.seed, config.resume) == (7, 5, str(directory))
 
 
@@ -27,8 +30,7 @@ def test_more_steps_go_on_where_the_run_ended(tmp_path: Path) -> None:
     constant = "optim=adam"
     _, straight = train_quietly(tmp_path, "train.steps=9", constant)
     _, directory = train_quietly(tmp_path, constant)
-    named = ["resume", "train.steps", "optim"]
-    config = resumed_config(composed(tmp_path, directory, "train.steps=9", constant), named)
+    config = resumed_config(directory, ["train.steps=9", constant], TRUSTED)
     assert train(config).iterations == 9
     assert losses(directory) == losses(straight)
 
@@ -53,7 +55,7 @@ def test_another_run_is_refused_with_the_difference(
     _, directory = train_quietly(tmp_path)
     before = (directory / "record.json").read_bytes()
     with pytest.raises(InputError, match=key):
-        resumed_config(composed(tmp_path, directory, override), ["resume", override.split("=")[0]])
+        resumed_config(directory, [override], TRUSTED)
     with pytest.raises(InputError, match=key):
         train(composed(tmp_path, directory, override))
     assert (directory / "record.json").read_bytes() == before
@@ -87,3 +89,23 @@ def test_reading_a_saved_configuration_makes_nothing_of_it(tmp_path: Path) -> No
     OmegaConf.save(saved, directory / "config.yaml")
     with pytest.raises(InputError, match=r"model\._target_"):
         train(composed(tmp_path, directory))
+    with pytest.raises(InputError, match=r"model\._target_=os\.system\. .* --trust os"):
+        resumed_config(directory, [], TRUSTED)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: &x [1]\nb: *x", "it has an alias, \\*x"),
+        ("a: " + "[" * 40 + "]" * 40, "nested more than 30 levels"),
+        ("name: ${oc.env:HOME}", r"refers to \$\{oc\.env:HOME\}, and nothing is looked up"),
+        ("a: [{b: '${seed}'}]", r"refers to \$\{seed\}"),
+        ("a: !!python/object/apply:os.getcwd []", "cannot be read"),
+        ("[1, 2]", "is no run's configuration"),
+        ("x" * 300_000, "too large"),
+    ],
+)
+def test_a_saved_configuration_is_plain_values(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        saved_config(tmp_path)

@@ -34,6 +34,9 @@ class Trajectories(SnapshotData):
         seed: of the split.
         horizon: intervals of a training window.
 
+    Attributes:
+        file: what was read.
+
     Raises:
         InputError: a file that is missing, unreadable or of another kind, an array that is missing
             or has the wrong shape or dtype, missing or infinite values, times that do not rise in
@@ -55,6 +58,7 @@ class Trajectories(SnapshotData):
             dx=dx,
             columns=[f"u{i + 1}" for i in range(states.shape[-1])],
         )
+        self.file = Path(path).expanduser()
 
 
 def read_trajectories(path: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
