@@ -6,9 +6,8 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from harness.cell import Cell
 from symadj.bench.cases import groups
@@ -17,6 +16,7 @@ from symadj.errors import InputError
 from symadj.run.files import CONFIG, RECORD
 from symadj.run.jobs import identity
 from symadj.run.record import RunRecord
+from symadj.run.resume import saved_config
 from symadj.run.settings import RunSettings
 
 # Failures that the same command would meet again: they are results.
@@ -67,12 +67,12 @@ def _rows(config: DictConfig) -> int:
 def _identity(path: Path, changed: int, command: str) -> str | None:
     """The identity of a run's configuration; read again where the file has changed."""
     try:
-        return _complete_identity(OmegaConf.load(path), command)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        return _complete_identity(saved_config(path.parent), command)
+    except (InputError, OmegaConfBaseException):
         return None
 
 
-def _complete_identity(config: DictConfig | ListConfig, command: str) -> str:
+def _complete_identity(config: DictConfig, command: str) -> str:
     """A configuration's identity; a setting that is younger than its file has its default."""
     merged = OmegaConf.merge(OmegaConf.structured(_SETTINGS[command]), config)
     return identity(OmegaConf.to_container(merged, resolve=True))

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +34,7 @@ from symadj.data.disk import (
     write_block,
 )
 from symadj.errors import InputError, SymadjError
+from symadj.run.files import process_lives
 
 META = "meta.json"
 BLOCK_ROWS = 1 << 16
@@ -80,6 +83,7 @@ def prepare(path: Path, make: Callable[[Path], Meta], replace: bool = False) -> 
     Raises:
         SymadjError: the directory cannot be written, a full disk among others; nothing is left.
     """
+    remove_abandoned(path)
     if is_prepared(path) and not replace:
         return path
     make_directory(path.parent)
@@ -94,14 +98,32 @@ def prepare(path: Path, make: Callable[[Path], Meta], replace: bool = False) -> 
 @contextlib.contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
     """A temporary directory beside `path`, gone at the end unless it was moved."""
+    remove_abandoned(path)
+    prefix = f".{path.name}-{_machine()}-{os.getpid()}-"
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     except OSError as error:
         raise unwritable(path.parent, error) from error
     try:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_abandoned(path: Path) -> None:
+    """Removes the temporary directories of `new_directory` whose process was killed."""
+    prefix = f".{path.name}-{_machine()}-"
+    with contextlib.suppress(OSError):
+        for entry in path.parent.iterdir():
+            process = entry.name.removeprefix(prefix).partition("-")[0]
+            ours = entry.name.startswith(prefix) and process.isdecimal()
+            if ours and not process_lives(int(process)):
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _machine() -> str:
+    # The directory of data may be shared by machines, whose processes this one cannot see.
+    return re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())
 
 
 def move_directory(temporary: Path, path: Path) -> None:

@@ -12,6 +12,7 @@ FAILURES = {
     "nonfinite": "non-finite",
     "dt_underflow": "step underflow",
     "step_limit": "step limit",
+    "storage": "storage failed",
 }
 
 

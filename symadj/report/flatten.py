@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from symadj.run.log import printable
 from symadj.run.record import RunRecord
 
 Value = str | int | float | bool | None
@@ -24,7 +25,7 @@ def flatten(record: RunRecord) -> Row:
     method; they are taken from its configuration, so that its failure stands in the right cell.
     """
     row = {
-        name: _value(name, value)
+        printable(name): _value(name, value)
         for name, value in _leaves("", vars(record))
         if name not in _LONG_TEXTS
     }
@@ -56,6 +57,8 @@ def _value(name: str, value: Any) -> Value:
         return json.dumps(value)
     if isinstance(value, str) and value in _SPECIAL and name.startswith(_NUMERIC):
         return float(value)
+    if isinstance(value, str):
+        return printable(value)
     if isinstance(value, int) and abs(value) >= 2**63:
         return float(value)
     return value

@@ -14,12 +14,9 @@ import pandas as pd
 from symadj.errors import InputError
 from symadj.report.flatten import Row, flatten, share_data_names
 from symadj.report.frames import column, numbers
-from symadj.run.files import CONFIG, HISTORY, RECORD, ROLLOUT
+from symadj.run.files import CONFIG, HISTORY, RECORD, ROLLOUT, open_file, read_text
 from symadj.run.history import read_history
-from symadj.run.record import RunRecord
-
-# A record is some kilobytes; whatever is larger by far is something else.
-_LARGEST = 32 * 2**20
+from symadj.run.record import LARGEST, RunRecord
 
 
 class SkippedFileWarning(UserWarning):
@@ -130,7 +127,8 @@ def _beside(
 
 def _read_table(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path)
+        with open_file(path) as file:
+            return pd.read_csv(file)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read ({error}).") from error
 
@@ -142,11 +140,7 @@ def _loaded(frame: pd.DataFrame, skipped: list[Skipped]) -> Loaded:
 
 
 def _read(path: Path) -> Row:
-    if not path.is_file():
-        raise InputError("not a regular file.")
-    if path.stat().st_size > _LARGEST:
-        raise InputError(f"too large for a run record ({path.stat().st_size:,} bytes).")
-    record = RunRecord.from_json(path.read_text(encoding="utf-8"))
+    record = RunRecord.from_json(read_text(path, LARGEST))
     return {"path": str(path), **flatten(record)}
 
 

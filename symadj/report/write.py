@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from symadj.errors import InputError, suggest
+from symadj.errors import InputError, StorageError, suggest
 from symadj.report.cell import Cell, escape
 from symadj.report.tables import best
 from symadj.run.files import write_atomically, write_text
@@ -25,16 +25,30 @@ def to_csv(table: pd.DataFrame) -> str:
     A table that holds no `Cell` is written as it is.
     """
     if not _has_cells(table):
-        return table.to_csv(lineterminator="\n")
+        return table.map(_plain).rename(index=_plain, columns=_plain).to_csv(lineterminator="\n")
     rows, columns = _names(table.index), _names(table.columns)[:-1]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     head = [*rows, *columns, "cell", "mean", "std", "n", "q1", "q3", "failures", "word"]
-    writer.writerow(head)
+    writer.writerow(map(_plain, head))
     for row, values in zip(_labels(table.index), table.to_numpy(), strict=True):
         for column, cell in zip(_labels(table.columns), values, strict=True):
-            writer.writerow([*row, *column, *_raw(cell)])
+            writer.writerow(map(_plain, [*row, *column, *_raw(cell)]))
     return out.getvalue()
+
+
+def _plain(cell: Any) -> Any:
+    """A cell as no spreadsheet takes it for a formula: an apostrophe before =, +, - and @.
+
+    Numbers stay what they are, negative ones too.
+    """
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def to_markdown(
@@ -148,6 +162,8 @@ def _write(folder: Path, jobs: Mapping[Path, Callable[[], None]]) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for job in jobs.values():
             job()
+    except StorageError:
+        raise
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({error.strerror or error}); give another directory."

@@ -74,6 +74,16 @@ def read_text(path: Path, most: int) -> str:
         raise InputError(f"{path} is no text in UTF-8 ({error}).") from error
 
 
+def check_files(directory: Path) -> None:
+    """Raises `InputError` where a name of a run's files or folders is taken by something else."""
+    for name in (CONFIG, RECORD, HISTORY, LOG, CHECKPOINT, BEST, ROLLOUT):
+        with contextlib.suppress(FileNotFoundError), open_file(directory / name, "rb"):
+            pass
+    for name in (PLOTS, EVAL, SAMPLES):
+        if os.path.lexists(directory / name):
+            subfolder(directory, name)
+
+
 def subfolder(directory: Path, name: str) -> Path:
     """A folder of a run directory, made where it is not there.
 
@@ -135,9 +145,20 @@ def remove_temporaries(folder: Path) -> None:
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             match = _TEMPORARY.fullmatch(path.name)
-            if match and not _alive(int(match[1])):
+            if match and not process_lives(int(match[1])):
                 with contextlib.suppress(OSError):
                     path.unlink()
+
+
+def process_lives(process: int) -> bool:
+    """Whether a process of this number runs on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def unwritable(path: Path, error: OSError) -> StorageError:
@@ -164,13 +185,3 @@ def _no_file(path: Path) -> InputError:
         f"{path} is no regular file (a link, a folder, a pipe or a device) and is not opened. "
         "Rename it or remove it."
     )
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import importlib
 import json
@@ -23,6 +24,7 @@ from symadj.run.files import write_text
 GRACE = 10.0
 """Seconds that a process is given to end by itself once it was asked to."""
 
+_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 _JOB, _ANSWER = "job.json", "answer.json"
 # The child looks for modules where its parent does, be symadj installed or not.
 _BOOT = (
@@ -115,6 +117,7 @@ def run_isolated(
 def serve(folder: str) -> None:
     """The child's side: does the job that was written to the folder and writes its answer there."""
     faulthandler.enable()
+    _end_with_parent()
     # Where memory runs out, the system is to end this process and not the one that waits for it.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -132,6 +135,15 @@ def serve(folder: str) -> None:
     except Exception as error:
         text = json.dumps({"status": status_of(error), "error": story_of(error)})
     write_text(Path(folder, _ANSWER), text)
+
+
+def _end_with_parent() -> None:
+    """Has the system ask this process to end, as Ctrl-C does, when the one that waits for it dies.
+
+    Linux alone can do that; elsewhere a job goes on by itself.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)
 
 
 def _address(job: Callable[..., Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from symadj.run.record import RunRecord, now, strict
 from symadj.run.resume import saved_config
 from symadj.run.settings import RunSettings
 from symadj.run.sweep import RUNNING, Job, Outcome
-from symadj.run.train import run_directory, train
+from symadj.run.train import never_saved, run_directory, train
 
 # What may differ between two runs that are the same experiment.
 _NO_PART = ("name", "out", "resume", "isolate", "fresh", "trust")
@@ -124,8 +123,8 @@ def _state(directory: Path, record: RunRecord) -> str:
         return "ok"
     if in_use(directory):
         return "running"
-    if record.status == "interrupted" and not os.path.lexists(directory / CHECKPOINT):
-        return "cut off"  # before its first checkpoint
+    if never_saved(directory):
+        return "cut off"
     try:
         load_checkpoint(directory / CHECKPOINT)
         saved_config(directory)

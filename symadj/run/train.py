@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +30,7 @@ from symadj.run.files import (
     LOG,
     PLOTS,
     RECORD,
+    check_files,
     remove_temporaries,
     subfolder,
     write_atomically,
@@ -114,11 +114,26 @@ class Former:
 
 def _former(directory: Path) -> Former | None:
     """What a run has left to go on from; None: it was cut off before its first checkpoint."""
-    if not os.path.lexists(directory / CHECKPOINT):
+    check_files(directory)
+    if never_saved(directory):
         say(f"{directory} was cut off before its first checkpoint: it starts anew, in place")
         return None
     checkpoint = load_checkpoint(directory / CHECKPOINT)
     return Former(RunRecord.load(directory / RECORD), checkpoint)
+
+
+def never_saved(directory: Path) -> bool:
+    """Whether a run was cut off before its first checkpoint, so that nothing of it can be lost.
+
+    Raises:
+        InputError: its record cannot be read.
+    """
+    if (directory / CHECKPOINT).exists():
+        return False
+    if not (directory / RECORD).exists():
+        return True
+    record = RunRecord.load(directory / RECORD)
+    return record.status == "interrupted" and record.iterations == 0
 
 
 class Run:

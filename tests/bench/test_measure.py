@@ -214,7 +214,7 @@ def test_relative_errors_of_zero_gradients() -> None:
 def test_weights_of_a_run_take_the_place_of_fresh_ones(tmp_path) -> None:
     (case,) = small_cases("seed=3")
     trained = BenchProblem.of(case.config).parts.model
-    save_checkpoint(tmp_path / BEST, {"model": trained.state_dict()})
+    save_checkpoint(tmp_path / BEST, {"model": trained.state_dict(), "iteration": 3})
     (other,) = small_cases("seed=4")
     problem = Plan(weights=str(tmp_path)).problem(other.config)
     for mine, theirs in zip(problem.parts.model.parameters(), trained.parameters(), strict=True):
@@ -227,7 +227,7 @@ def test_weights_of_another_model_are_refused(tmp_path) -> None:
     (case,) = small_cases()
     (wider,) = small_cases("model.hidden=[7]")
     model = BenchProblem.of(wider.config).parts.model
-    save_checkpoint(tmp_path / BEST, {"model": model.state_dict()})
+    save_checkpoint(tmp_path / BEST, {"model": model.state_dict(), "iteration": 3})
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match=str(path)):
             BenchProblem.of(case.config, str(path))

@@ -90,7 +90,7 @@ def test_a_bad_file_is_named_and_skipped_with_a_warning(tmp_path: Path, kind: st
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
 def test_a_pipe_in_the_place_of_a_record_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "record.json")
-    with pytest.warns(SkippedFileWarning, match="not a regular file"):
+    with pytest.warns(SkippedFileWarning, match="no regular file"):
         assert load_runs([tmp_path]).frame.empty
 
 
@@ -219,3 +219,10 @@ def test_roll_outs_are_joined_by_the_path_of_the_record(tmp_path: Path) -> None:
     a.with_name("rollout.csv").write_bytes(b"")
     with pytest.warns(SkippedFileWarning, match="cannot be read"):
         load_rollouts(load_runs([tmp_path]).frame)
+
+
+def test_control_characters_and_half_letters_of_a_record_are_escapes(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", name="bad\x1b[2J\u202e", grad="aca\ud800")
+    frame = load_runs([tmp_path]).frame
+    assert frame["name"][0] == r"bad\x1b[2J\u202e"
+    assert frame["grad"][0] == r"aca\ud800"

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import symadj.report.write as write
-from symadj.errors import InputError
+from symadj.errors import InputError, StorageError
 from symadj.report.cell import Cell
 from symadj.report.write import to_csv, to_latex, to_markdown, write_figures, write_table
 
@@ -123,7 +123,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(StorageError, match=r"table\.md cannot be written: the disk is full"):
         write_table(table(), tmp_path, formats=("md",))
     assert [path.name for path in tmp_path.iterdir()] == ["table.md"]
     assert (tmp_path / "table.md").read_text() == "old"
@@ -140,3 +140,14 @@ def test_figures_are_png_and_pdf_and_the_same_each_time(tmp_path: Path) -> None:
     assert first[1].startswith(b"%PDF")
     assert first == second
     assert write.FIGURE_FORMATS == ("png", "pdf")
+
+
+def test_a_text_that_a_spreadsheet_would_run_is_written_as_a_text() -> None:
+    names = ["=cmd|' /C calc'!A0", "@SUM(A1)", "-2.5", "plain"]
+    frame = pd.DataFrame({"+x": ["=1+1", "-1", "a", "b"], "y": [-1.5, 2, 3, 4]}, index=names)
+    lines = to_csv(frame).splitlines()
+    assert lines[0] == ",'+x,y"
+    assert [line.split(",")[0] for line in lines[1:]] == [
+        *("'=cmd|' /C calc'!A0", "'@SUM(A1)", "-2.5", "plain"),
+    ]
+    assert [line.split(",")[1:] for line in lines[1:3]] == [["'=1+1", "-1.5"], ["-1", "2.0"]]

@@ -78,7 +78,7 @@ def test_a_job_that_was_killed_before_its_first_checkpoint_starts_anew_in_place(
 ) -> None:
     train_job(job(tmp_path, "name=a"))
     record = RunRecord.load(tmp_path / "a/record.json")
-    record.status = "interrupted"
+    record.status, record.iterations = "interrupted", 0
     record.save(tmp_path / "a/record.json")
     for name in ("checkpoint.pt", "best.pt", "history.csv"):
         (tmp_path / "a" / name).unlink()

@@ -27,7 +27,7 @@ from symadj.data.disk import (
     write_block,
 )
 from symadj.data.download import download
-from symadj.data.prepared import move_directory, new_directory
+from symadj.data.prepared import move_directory, new_directory, remove_abandoned
 from symadj.errors import InputError, SymadjError
 
 URL = "https://zenodo.org/record/1161203/files/data.tar.gz"
@@ -83,6 +83,7 @@ def fetch(root: Path, url: str | None = None, md5: str | None = None) -> Path:
         SymadjError: no connection, a cut, a full disk; what has arrived is kept. The messages say
             what to do.
     """
+    remove_abandoned(directory(root))
     if is_fetched(root):
         return directory(root)
     url, md5 = address(url), md5 or MD5
