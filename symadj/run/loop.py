@@ -332,6 +332,7 @@ class Trainer:
         self.counters.iteration += 1
         self.counters.loss = step.loss
         self.counters.stats = self.counters.stats + step.stats
+        self.unsaved = True
         self._mark()
         return Row(
             iteration=self.counters.iteration,

@@ -8,7 +8,7 @@ more has to be said on the command line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +47,10 @@ def check_trusted(
         for key, target in _targets(config)
         if not below(key, named)
         and target not in _shipped(key, extra)
-        and not below(str(target), trusted)
+        and not (below(str(target), trusted) and not below(str(target), ["symadj"]))
     ]
     if foreign:
-        modules = sorted({str(target).rpartition(".")[0] or str(target) for _, target in foreign})
-        listed = ", ".join(f"{key}={target}" for key, target in foreign)
-        raise InputError(
-            f"{directory} names code that is not symadj's own, and nothing of it was imported: "
-            f"{listed}. If you trust it: {' '.join(f'--trust {name}' for name in modules)}"
-        )
+        raise InputError(_refusal(directory, foreign))
     for key in PLACES:
         place = OmegaConf.select(config, key)
         if place is not None and not below(key, named) and not _usual(key, place):
@@ -63,6 +58,15 @@ def check_trusted(
                 f"{directory} has {key}={place}, where files would be written. To use that place "
                 f"say so: {key}={place}; to use your own: {key}=null."
             )
+
+
+def _refusal(directory: Path, foreign: Sequence[tuple[str, Any]]) -> str:
+    listed = ", ".join(f"{key}={target}" for key, target in foreign)
+    said = f"{directory} names code that no group of symadj names; nothing of it was imported: "
+    if any(below(str(target), ["symadj"]) for _, target in foreign):
+        return f"{said}{listed}. No run that symadj has trained names that: do not trust this one."
+    modules = sorted({str(target).rpartition(".")[0] or str(target) for _, target in foreign})
+    return f"{said}{listed}. If you trust it: {' '.join(f'--trust {name}' for name in modules)}"
 
 
 def below(key: str, names: Iterable[str]) -> bool:

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from symadj.run.interrupt import Interrupted, InterruptGuard
+from symadj.run.interrupt import Interrupted, InterruptGuard, TimeIsUp
 
 
 def interrupt_critically(guard: InterruptGuard, reached: list[str]) -> None:
@@ -36,3 +36,45 @@ def test_the_former_handlers_come_back() -> None:
     with InterruptGuard():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_hangup_ends_as_ctrl_c_does_and_usr1_only_asks() -> None:
+    with InterruptGuard() as guard:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert guard.checkpoint_asked
+        with pytest.raises(Interrupted) as raised:
+            os.kill(os.getpid(), signal.SIGHUP)
+    assert raised.value.exit_status == 129
+
+
+def test_what_was_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with InterruptGuard():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_time_limit_ends_its_block_and_nothing_after_it() -> None:
+    with InterruptGuard() as guard:
+        with pytest.raises(TimeIsUp), guard.time_limit(0.01):
+            signal.pause()
+        with guard.time_limit(100.0):
+            pass
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_time_limit_waits_for_a_critical_block() -> None:
+    reached: list[str] = []
+
+    def wait(guard: InterruptGuard) -> None:
+        with guard.time_limit(0.01):
+            with guard.critical():
+                signal.pause()
+                reached.append("end of the block")
+            reached.append("after it")
+
+    with InterruptGuard() as guard, pytest.raises(TimeIsUp):
+        wait(guard)
+    assert reached == ["end of the block"]
