@@ -25,9 +25,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
 from symadj.bench.cases import PRODUCTS, VARIANTS
 from symadj.bench.profile import PARTS
-from symadj.report.frames import column, numbers, where
-from symadj.report.names import MISSING, resolve
-from symadj.report.style import (
+from symadj.figures.style import (
     METHOD_STYLE,
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
@@ -35,6 +33,8 @@ from symadj.report.style import (
     dress,
     new_figure,
 )
+from symadj.report.frames import column, numbers, where
+from symadj.report.names import MISSING, resolve
 from symadj.report.tables import pivot
 
 GRADS = ("symplectic", "symplectic_stages", "backprop", "aca", "adjoint")

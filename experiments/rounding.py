@@ -20,10 +20,10 @@ import pandas as pd
 
 from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
 from harness.figures import draw_line
+from symadj.figures.panels import legend_above, panel_grid
+from symadj.figures.style import dress, styles_of
 from symadj.report.frames import column, numbers, where
 from symadj.report.names import ordered
-from symadj.report.panels import legend_above, panel_grid
-from symadj.report.style import dress, styles_of
 from symadj.report.tables import pivot
 
 GRADS = ("backprop", "checkpoint", "aca", "adjoint", "symplectic")

@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 
 from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
 from harness.figures import draw_line
+from symadj.figures.panels import legend_above, log_if_wide, panel_grid
+from symadj.figures.style import Style, dress
 from symadj.report.frames import column, numbers, where
 from symadj.report.names import MISSING
-from symadj.report.panels import legend_above, log_if_wide, panel_grid
-from symadj.report.style import Style, dress
 from symadj.report.tables import pivot
 
 GRADS = ("symplectic", "symplectic_stages")

@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 
 from symadj import GRADIENTS, SOLVERS
 from symadj.bench.laws import Size, measure
+from symadj.figures.panels import legend_above
+from symadj.figures.style import PAGE_WIDTH, SMALL_FONT_SIZE, dress, new_figure, style_of
 from symadj.report.frames import column, where
-from symadj.report.panels import legend_above
-from symadj.report.style import PAGE_WIDTH, SMALL_FONT_SIZE, dress, new_figure, style_of
 from symadj.report.write import write_figures, write_table
 from symadj.run.environment import environment
 from symadj.run.files import write_text

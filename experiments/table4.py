@@ -23,9 +23,9 @@ import numpy as np
 import pandas as pd
 
 from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
+from symadj.figures.physics import errors_over_time
 from symadj.report.frames import column, numbers, where
 from symadj.report.names import MISSING
-from symadj.report.physics_figures import errors_over_time
 from symadj.report.tables import pivot
 
 GRADS = ("backprop", "checkpoint", "aca", "adjoint", "symplectic")

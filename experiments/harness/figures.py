@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from symadj.figures.panels import legend_above, panel_grid
+from symadj.figures.style import Style, dress, styles_of
 from symadj.report.frames import column, numbers, where
 from symadj.report.names import ordered, resolve
-from symadj.report.panels import legend_above, panel_grid
-from symadj.report.style import Style, dress, styles_of
 
 
 @dataclass(frozen=True)

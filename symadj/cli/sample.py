@@ -13,8 +13,8 @@ import torch
 from symadj.cli.trained import LookApp, whole_number
 from symadj.data.disk import make_directory
 from symadj.errors import InputError
+from symadj.figures.flow import sample_figure
 from symadj.models.cnf import ContinuousFlow
-from symadj.report.flow_figures import sample_figure
 from symadj.run.files import SAMPLES, remove_temporaries, subfolder, write_atomically
 from symadj.run.log import say
 from symadj.run.summary import solver_line

@@ -11,10 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 
-from symadj.report.cell import Cell
-from symadj.report.names import resolve
-from symadj.report.panels import joined, sequence
-from symadj.report.style import (
+from symadj.figures.style import (
     COLUMN_WIDTH,
     FONT_SIZE,
     PAGE_WIDTH,
@@ -24,6 +21,8 @@ from symadj.report.style import (
     new_figure,
     styles_of,
 )
+from symadj.report.cell import Cell
+from symadj.report.names import joined, resolve, sequence
 from symadj.report.tables import pivot
 
 _TITLES = {"memory": "peak memory", "time": "time"}

@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from symadj.figures.panels import legend_above, panel_grid
+from symadj.figures.style import Style, dress, styles_of
 from symadj.report.frames import part, where
-from symadj.report.names import evaluations, graph_in_forward
-from symadj.report.panels import joined, legend_above, panel_grid, sequence
-from symadj.report.style import Style, dress, styles_of
+from symadj.report.names import evaluations, graph_in_forward, joined, sequence
 
 _POINTS = 400
 _HOURS_FROM = 7200.0

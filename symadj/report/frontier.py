@@ -14,10 +14,10 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from symadj.errors import InputError
+from symadj.figures.panels import log_if_wide, panel_grid
+from symadj.figures.style import SMALL_FONT_SIZE, Style, dress, styles_of
 from symadj.report.cell import Cell
-from symadj.report.names import resolve
-from symadj.report.panels import joined, log_if_wide, panel_grid, sequence
-from symadj.report.style import SMALL_FONT_SIZE, Style, dress, styles_of
+from symadj.report.names import joined, resolve, sequence
 from symadj.report.tables import pivot
 
 Pairs = dict[str, tuple[Cell, Cell]]

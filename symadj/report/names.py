@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from symadj.errors import InputError
+from symadj.figures.style import METHOD_STYLE
 from symadj.report.frames import column, numbers
-from symadj.report.style import METHOD_STYLE
 
 MISSING = "–"
 MIB = 2.0**20
@@ -82,6 +82,20 @@ def labels(runs: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]:
 def ordered(distinct: set[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Labels as a reader expects them: methods as everywhere, numbers by size, missing last."""
     return sorted(distinct, key=lambda label: tuple(_rank(text) for text in label))
+
+
+def joined(runs: pd.DataFrame, names: Sequence[str]) -> pd.Series:
+    """For each run one label made of the named values ("aca, dopri5")."""
+    return pd.Series([_join(label) for label in labels(runs, names)], index=runs.index)
+
+
+def sequence(runs: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """The distinct labels of `joined` in the order of tables and legends."""
+    return [_join(label) for label in ordered(set(labels(runs, names)))]
+
+
+def _join(label: tuple[str, ...]) -> str:
+    return ", ".join(label) or "all runs"
 
 
 def evaluations(counts: pd.DataFrame, graph_in_forward: pd.Series, prefix: str = "") -> pd.Series:

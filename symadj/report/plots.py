@@ -8,13 +8,12 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
+from symadj.figures.physics import errors_over_time
 from symadj.report.bars import cost_bars
 from symadj.report.curves import evaluation_curves, loss_curves
 from symadj.report.frames import column, where
 from symadj.report.frontier import frontier
-from symadj.report.names import ALIASES
-from symadj.report.panels import joined, sequence
-from symadj.report.physics_figures import errors_over_time
+from symadj.report.names import ALIASES, joined, sequence
 
 __all__ = ["cost_bars", "evaluation_curves", "frontier", "loss_curves", "report_figures"]
 

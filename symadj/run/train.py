@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
 from symadj.errors import StorageError
+from symadj.figures.run import run_figures
 from symadj.ode.compiled import compile_seconds
-from symadj.report.run_plots import run_figures
 from symadj.run.checkpoint import load_checkpoint, save_checkpoint
 from symadj.run.configs import resolved, run_settings
 from symadj.run.data_file import check_data_file, describe_file

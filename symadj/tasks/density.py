@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from symadj.data.base import VectorData
 from symadj.data.physics.snapshots import SnapshotData
 from symadj.errors import InputError
+from symadj.figures.flow import density_map, sample_figure
 from symadj.models.cnf import ContinuousFlow, standard_normal_logprob
 from symadj.ode.integrator import Integrator
-from symadj.report.flow_figures import density_map, sample_figure
 
 SHEET = 64
 POINTS = 3000

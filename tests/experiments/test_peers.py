@@ -14,8 +14,8 @@ from harness.cell import APPS
 from harness.results import FILE
 from symadj.bench.cases import groups
 from symadj.bench.settings import bench_settings
+from symadj.figures.style import METHOD_STYLE
 from symadj.report.names import MISSING
-from symadj.report.style import METHOD_STYLE
 
 LABELS = {"toy": 0.3, "GAS": 0.6}
 

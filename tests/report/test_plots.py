@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from symadj.errors import InputError
+from symadj.figures.style import COLUMN_WIDTH, PAGE_WIDTH, style_of
 from symadj.report.curves import band
 from symadj.report.frontier import Point, nondominated
 from symadj.report.load import load_histories, load_rollouts, load_runs
@@ -24,7 +25,6 @@ from symadj.report.plots import (
     loss_curves,
     report_figures,
 )
-from symadj.report.style import COLUMN_WIDTH, PAGE_WIDTH, style_of
 from tests.report.runs import MIB, straight, write_run
 
 

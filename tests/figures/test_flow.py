@@ -8,7 +8,7 @@ from matplotlib import _pylab_helpers
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from symadj.report.flow_figures import density_map, sample_sheet, tile
+from symadj.figures.flow import density_map, sample_sheet, tile
 
 
 def drawn(figure: Figure) -> list[Axes]:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from symadj.report.physics_figures import (
+from symadj.figures.physics import (
     errors_over_time,
     invariants,
     phase_portraits,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from symadj.report.run_plots import (
+from symadj.figures.run import (
     evaluations_per_iteration,
     loss_against_iteration,
     loss_against_time,

@@ -1,4 +1,4 @@
-"""A figure with one panel per data set, a legend above all of them, and who is drawn in which."""
+"""A figure of several panels, with a legend above all of them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from symadj.report.names import labels, ordered
-from symadj.report.style import (
+from symadj.figures.style import (
     COLUMN_WIDTH,
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
@@ -20,20 +18,6 @@ from symadj.report.style import (
 )
 
 _LEGEND_LINE = 0.155  # inches, at the small font size
-
-
-def joined(runs: pd.DataFrame, names: Sequence[str]) -> pd.Series:
-    """For each run one label made of the named values ("aca, dopri5")."""
-    return pd.Series([_join(label) for label in labels(runs, names)], index=runs.index)
-
-
-def sequence(runs: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    """The distinct labels of `joined` in the order of tables and legends."""
-    return [_join(label) for label in ordered(set(labels(runs, names)))]
-
-
-def _join(label: tuple[str, ...]) -> str:
-    return ", ".join(label) or "all runs"
 
 
 def panel_grid(titles: Sequence[str], height: float = 2.4) -> tuple[Figure, list[Axes]]:

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from symadj.report.panels import legend_above
-from symadj.report.style import (
+from symadj.figures.panels import legend_above
+from symadj.figures.style import (
     COLUMN_WIDTH,
     FONT_SIZE,
     PAGE_WIDTH,

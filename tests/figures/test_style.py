@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from symadj.figures.style import METHOD_STYLE, style_of, styles_of
 from symadj.grad import GRADIENTS
-from symadj.report.style import METHOD_STYLE, style_of, styles_of
 
 # Machado, Oliveira and Fernandes (2009), severity 1: linear RGB as such a reader sees it.
 VISION = {
