@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from symadj.errors import InputError
-from symadj.models.row_blocks import product, row_blocks, rows_of, shares_of
-from symadj.models.tangent_stack import KERNELS, plain, pull_tangent_stack
+from symadj.models.vjp.row_blocks import product, row_blocks, rows_of, shares_of
+from symadj.models.vjp.tangent_stack import KERNELS, plain, pull_tangent_stack
 from symadj.ode.gradients import Sums
 
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from symadj.errors import InputError, suggest
 from symadj.models.layers import ACTIVATIONS, LAYERS, TimeAffine
-from symadj.models.linearised import linearised_layers
-from symadj.models.tangent_stack import (
+from symadj.models.vjp.linearised import linearised_layers
+from symadj.models.vjp.tangent_stack import (
     KERNELS,
     Pair,
     applies,

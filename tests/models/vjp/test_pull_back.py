@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from symadj import odeint
-from symadj.models import row_blocks
 from symadj.models.cnf import DensityField
 from symadj.models.energy import EnergyMLP
 from symadj.models.energy_conv import EnergyConv
 from symadj.models.hnn import HNN
 from symadj.models.layers import LAYERS, ConcatSquash
-from symadj.models.linearised import linearised_layers
 from symadj.models.mlp import MLP
 from symadj.models.residual import Residual
+from symadj.models.vjp import row_blocks
+from symadj.models.vjp.linearised import linearised_layers
 from symadj.ode.field import Field
 from symadj.ode.gradients import ParameterGradients
 from symadj.ode.layout import State, StateLayout

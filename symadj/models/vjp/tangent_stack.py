@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from symadj.models.row_blocks import (
+from symadj.models.vjp.row_blocks import (
     Maps,
     ShareSums,
     add_product,

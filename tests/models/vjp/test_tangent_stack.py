@@ -9,7 +9,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from symadj.models.layers import ACTIVATIONS
 from symadj.models.mlp import MLP
-from symadj.models.tangent_stack import KERNELS, tangent_stack
+from symadj.models.vjp.tangent_stack import KERNELS, tangent_stack
 
 DOUBLE = torch.float64
 

@@ -1,0 +1,1 @@
+"""Vector-Jacobian products of the built-in fields, written out by hand."""
