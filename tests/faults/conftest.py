@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.runs import MORE, STEPS, command, flow, outcome
+from tests.faults.runs import COMMANDS, MORE, STEPS, command, flow, looks, outcome
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Does everything once in this process, so that no child has anything left to import."""
+    out = tmp_path_factory.mktemp("warm")
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        for name, *arguments in (flow(out, "train.figures=true"), *looks(out / "run").values()):
+            assert COMMANDS[name](arguments) == 0
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,23 @@ def resume(run: Path, *more: str) -> list[str]:
     return ["train", f"resume={run}", *more]
 
 
+def looks(run: Path) -> dict[str, list[str]]:
+    """The command lines that look at a run and need not go on with it."""
+    desk = run.parent.parent / "desk"
+    report = ["report", str(run.parent), "--rows", "grad,data,solver", "--out", f"{desk}/tables"]
+    bench = [word for word in FLOW if not word.startswith("train.") or "batch" in word]
+    return {
+        "eval": ["eval", str(run)],
+        "sample": ["sample", str(run), "n=4"],
+        "report": [*report, "--no-plots"],
+        "figures": report,
+        "bench": [
+            *("bench", *bench, f"weights={run}", f"out={desk}", "grads=[symplectic]"),
+            *("repeats=1", "isolate=false", "compare=false"),
+        ],
+    }
+
+
 def command(words: Sequence[object], **options: Any) -> Ended:
     """Runs a command of symadj, its first word without "symadj-", in a child; see `in_child`."""
     name, *arguments = map(str, words)
