@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Ended:
 
     Attributes:
         code: its exit status; None where a signal ended it.
-        signal: the name of that signal, "" for none; "SIGALRM" where its time was over.
+        signal: the name of that signal, "" for none; "no end" where it did not end in time.
         out, err: what it wrote to standard output and standard error.
         left: what the work told by its `tell`, in JSON; None where it did not.
     """
@@ -54,37 +55,46 @@ def in_child(
         work: returns the exit status; what it raises ends the child as it would end a command.
         before: called in the child before the work, to plant what is to happen.
         tell: called in the child when the work has ended by itself.
-        seconds: after which the system kills the child, whatever it waits for.
+        seconds: after which the child is killed, whatever it waits for.
         cwd: the child's working directory.
     """
     with tempfile.TemporaryDirectory() as name:
         out, err, left = (Path(name, stem) for stem in ("out", "err", "left"))
         pid = os.fork()
         if pid == 0:
-            _child(work, before, tell, seconds, cwd, (out, err, left))
-        _, status = os.waitpid(pid, 0)
-        code = os.waitstatus_to_exitcode(status)
+            _child(work, before, tell, cwd, (out, err, left))
+        code, ended = _wait(pid, seconds)
         return Ended(
-            code=code if code >= 0 else None,
-            signal="" if code >= 0 else signal.Signals(-code).name,
+            code=code,
+            signal=ended,
             out=out.read_text(encoding="utf-8", errors="surrogateescape"),
             err=err.read_text(encoding="utf-8", errors="surrogateescape"),
             left=json.loads(left.read_text() or "null"),
         )
 
 
+def _wait(pid: int, seconds: float) -> tuple[int | None, str]:
+    """The exit status of a child, or the signal that ended it."""
+    end = time.monotonic() + seconds
+    while (found := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < end:
+        time.sleep(0.002)
+    if found[0] == 0:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return None, "no end"
+    code = os.waitstatus_to_exitcode(found[1])
+    return (code, "") if code >= 0 else (None, signal.Signals(-code).name)
+
+
 def _child(
     work: Callable[[], int | None],
     before: Callable[[], object] | None,
     tell: Callable[[], Any] | None,
-    seconds: int,
     cwd: Path | None,
     files: Sequence[Path],
 ) -> None:
     code = 1
     try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(seconds)
         if cwd is not None:
             os.chdir(cwd)
         fds = [os.open(path, os.O_WRONLY | os.O_CREAT) for path in files]

@@ -110,7 +110,7 @@ def progress(run: Path) -> int:
 def check_sound(run: Path) -> None:
     """Whatever a kill has left can be read, and the history has all that the checkpoint has."""
     if (run / "record.json").exists():
-        assert RunRecord.load(run / "record.json").status in ("interrupted", "ok")
+        RunRecord.load(run / "record.json")
     rows = iterations(run)
     assert rows == list(range(1, len(rows) + 1))
     assert len(rows) >= progress(run)

@@ -15,7 +15,7 @@ import torch
 
 from symadj.errors import InputError
 from symadj.run.checkpoint import load_checkpoint, load_tensors, save_checkpoint
-from tests.faults.runs import FLOW, MORE, command, digest, plain, resume
+from tests.faults.runs import FLOW, MORE, command, digest, iterations, plain, resume
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(
             assert plain(load(path)) == values, f"bit {bit}"
         except InputError as error:
             messages.append(str(error))
-    assert len(messages) > 250
+    assert len(messages) > 150  # the others are in the gaps between the parts of the file
     assert all(name in text and "weights_only" not in text for text in messages)
 
 
@@ -86,14 +86,18 @@ WRONG: list[tuple[str, list[Any]]] = [
 CASES = [(path, number) for path, values in WRONG for number in range(len(values))]
 
 
+def _first(node: Any) -> Any:
+    return 0 if isinstance(node, list) else next(iter(node))
+
+
 def replaced(state: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of a checkpoint's state with another value there; "*" is the first key."""
+    """A copy of a checkpoint's state with another value there; "*" is the first one."""
     changed = copy.deepcopy(state)
     *way, last = path.split(".")
     node: Any = changed
     for name in way:
-        node = node[next(iter(node)) if name == "*" else name]
-    node[next(iter(node)) if last == "*" else last] = value
+        node = node[_first(node) if name == "*" else name]
+    node[_first(node) if last == "*" else last] = value
     return changed
 
 
@@ -124,18 +128,17 @@ def test_a_wrong_entry_is_refused_before_anything_is_touched(
     assert not "\n".join(wrong)
 
 
-def test_a_checkpoint_of_a_later_iteration_than_its_history_is_refused(
-    tmp_path: Path, finished: Path
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(finished, run)
-    rows = (run / "history.csv").read_text().splitlines(keepends=True)
-    for kept in (rows[:4], rows[:3] + rows[4:], rows[:1] + rows[2:3] + rows[2:], rows[:1], []):
-        (run / "history.csv").write_text("".join(kept))
-        before = digest(run)
+def test_rows_that_a_history_lacks_are_counted_aloud(tmp_path: Path, finished: Path) -> None:
+    head, *rows = (finished / "history.csv").read_text().splitlines(keepends=True)
+    for number, kept in enumerate((rows[:4], rows[:2] + rows[3:], [])):
+        run = tmp_path / str(number)
+        shutil.copytree(finished, run)
+        (run / "history.csv").write_text("".join([head, *kept]))
         done = command(resume(run, f"train.steps={MORE}"))
-        assert (done.code, "history.csv" in done.err) == (2, True), done.text
-        assert digest(run) == before
+        lost = [n for n, row in enumerate(rows, start=1) if row not in kept]
+        assert done.code == 0, done.text
+        assert f"history.csv lacks {len(lost)} of" in done.text
+        assert iterations(run) == [n for n in range(1, MORE + 1) if n not in lost]
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def problems(place: Place, reader: str) -> tuple[Ended, list[str]]:
     )
     found = list(done.left or [])
     if done.signal:
-        found.append("no end" if done.signal == "SIGALRM" else done.signal)
+        found.append(done.signal)
     if "Traceback" in done.text:
         found.append("traceback: " + done.err.strip().splitlines()[-1])
     if done.code not in (None, 0, 1, 2):

@@ -73,7 +73,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
         run = tmp_path / f"{kill.at}-{kill.before}"
         killed_at(run, flow(tmp_path, name=run.name), kill)
         check_sound(run)
-        begun = progress(run) >= 0
+        begun, old = progress(run) >= 0, run / "record.json"
+        assert not old.exists() or RunRecord.load(old).status in ("interrupted", "ok"), kill
         done = command(resume(run))
         if not (run / "config.yaml").exists():
             assert (done.code, "config.yaml" in done.err) == (2, True), (kill, done.text)
@@ -127,12 +128,16 @@ def test_a_killed_sweep_goes_on_by_the_same_command(
     for kill in moments(calls_of(tmp_path / "dry", sweep(tmp_path / "dry")))[share][::3]:
         out = tmp_path / f"{kill.at}-{kill.before}"
         killed_at(out, sweep(out), kill)
-        begun = any(progress(run) >= 0 for run in out.glob("*"))
+        begun = any(progress(run) >= 0 for run in runs(out))
         done = command(sweep(out))
         assert done.code == 0, (kill, done.text)
-        [run] = [r for r in out.iterdir() if progress(r) == STEPS]
+        [run] = [run for run in runs(out) if progress(run) == STEPS]
         assert outcome(run) == whole[STEPS], kill
-        assert not begun or list(out.iterdir()) == [run], kill
+        assert not begun or runs(out) == [run], kill
+
+
+def runs(out: Path) -> list[Path]:
+    return [path for path in out.glob("*") if not path.name.startswith(".")]
 
 
 def sweep(out: Path) -> list[str]:
