@@ -57,7 +57,7 @@ class Average:
             InputError: it is that of another model or of a run without average.
         """
         if [value.shape for value in state] != [value.shape for value in self.values]:
-            raise InputError("the checkpoint's average does not fit the model and train.ema.")
+            raise InputError("its average does not fit the model and train.ema.")
         for value, saved in zip(self.values, state, strict=True):
             value.copy_(saved)
 

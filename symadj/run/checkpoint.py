@@ -119,10 +119,14 @@ def _check_progress(progress: Any, like: Mapping[str, Any]) -> None:
     _compare(progress, {**like, "loss": _ANYTHING}, "progress")
     loss = progress["loss"]
     _need(isinstance(loss, float), "progress.loss", loss, "a number")
-    for name in ("iteration", "stale", "validated"):
+    for name in ("iteration", "wall", "stale", "validated"):
         _need(progress[name] >= 0, f"progress.{name}", progress[name], "at least 0")
-    _need(progress["validated"] <= progress["iteration"], "progress.validated",
-          progress["validated"], f"at most progress.iteration={progress['iteration']}")  # fmt: skip
+    for name, count in progress["stats"].items():
+        _need(count >= 0, f"progress.stats.{name}", count, "at least 0")
+    done = progress["iteration"]
+    for name in ("stale", "validated"):
+        wanted = f"at most progress.iteration={done}"
+        _need(progress[name] <= done, f"progress.{name}", progress[name], wanted)
 
 
 def _check_optimizer(state: Any, like: Mapping[str, Any], optimizer: Optimizer) -> None:
@@ -203,7 +207,4 @@ def _finite(value: Any) -> bool:
 def _need(holds: bool, where: str, value: Any, wanted: str) -> None:
     if not holds:
         shown = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else value
-        raise InputError(
-            f"the checkpoint is not one of this run: {where} is {str(shown)[:80]}; it must be "
-            f"{wanted}."
-        )
+        raise InputError(f"{where} is {str(shown)[:80]}; it must be {wanted}.")

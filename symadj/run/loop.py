@@ -422,16 +422,17 @@ class Trainer:
         Raises:
             InputError: it is not one of this run, or of more iterations than the run has.
         """
-        check_state(state, self.state(), self.parts.optimizer)
+        path = self.directory / CHECKPOINT
         try:
+            check_state(state, self.state(), self.parts.optimizer)
             self._restore(state)
         except (RuntimeError, ValueError, TypeError, OverflowError) as error:
             reason = " ".join(str(error).split())[:300]
-            raise InputError(f"the checkpoint is not one of this run ({reason}).") from error
+            raise InputError(f"{path} is not the checkpoint of this run: {reason}") from error
         done, steps = self.counters.iteration, self.settings.train.steps
         if done > steps:
             raise InputError(
-                f"train.steps={steps}, and the checkpoint is that of iteration {done}: give "
+                f"train.steps={steps}, and {path} is that of iteration {done}: give "
                 f"train.steps={done} or more to go on."
             )
 

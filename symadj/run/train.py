@@ -133,7 +133,7 @@ def never_saved(directory: Path) -> bool:
     if not (directory / RECORD).exists():
         return True
     record = RunRecord.load(directory / RECORD)
-    return record.status == "interrupted" and record.iterations == 0
+    return record.status in ("interrupted", "storage") and record.iterations == 0
 
 
 class Run:

@@ -168,16 +168,18 @@ class Disk:
 
 
 class _File:
-    """A file open for writing whose calls are numbered."""
+    """A file open for writing whose calls are numbered, where they have something to write."""
 
     def __init__(self, disk: Disk, file: Any, name: str) -> None:
         self._disk, self._file, self._name = disk, file, name
+        self._pending = False
 
     def write(self, data: Any) -> Any:
         def half() -> None:
             self._file.write(data[: len(data) // 2])
             self._file.flush()
 
+        self._pending = True
         return self._disk.call("write", self._name, lambda: self._file.write(data), half)
 
     def writelines(self, lines: Any) -> None:
@@ -185,11 +187,18 @@ class _File:
             self.write(line)
 
     def flush(self) -> None:
-        self._disk.call("flush", self._name, self._file.flush)
+        self._out("flush", self._file.flush)
 
     def close(self) -> None:
         if not self._file.closed:
-            self._disk.call("close", self._name, self._file.close)
+            self._out("close", self._file.close)
+
+    def _out(self, kind: str, do: Callable[[], None]) -> None:
+        pending, self._pending = self._pending, False
+        if pending:
+            self._disk.call(kind, self._name, do)
+        else:
+            do()
 
     def __enter__(self) -> _File:
         return self

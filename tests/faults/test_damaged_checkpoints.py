@@ -122,9 +122,9 @@ def test_a_wrong_entry_is_refused_before_anything_is_touched(
         before = digest(run)
         done = command(resume(run, f"train.steps={MORE}"), seconds=10)
         if (done.code, digest(run) == before) != (2, True) or "checkpoint.pt" not in done.err:
-            wrong.append(f"{path}={value!r}: {done.code} {done.signal} {done.err[-200:]}")
+            wrong.append(f"{path}={value!r:.30}: {done.code} {done.signal} {done.err[-200:]}")
         elif re.search("Traceback|weights_only", done.text):
-            wrong.append(f"{path}={value!r}: {done.err[-200:]}")
+            wrong.append(f"{path}={value!r:.30}: {done.err[-200:]}")
     assert not "\n".join(wrong)
 
 
