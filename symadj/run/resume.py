@@ -68,7 +68,7 @@ def saved_config(directory: Path) -> DictConfig:
         raise InputError(f"{path} cannot be read ({reason}).") from error
     if problem:
         raise InputError(f"{path} is no configuration that a run has written: {problem}.")
-    if not isinstance(config, DictConfig):
+    if not isinstance(config, DictConfig) or not config:
         raise InputError(f"{path} is no run's configuration.")
     if reference := _interpolation(OmegaConf.to_container(config, resolve=False)):
         raise InputError(

@@ -265,13 +265,15 @@ class Run:
         try:
             if trainer is not None:
                 self._keep(trainer)
-            if record.status == "ok" and not self.begun:
-                self._begin()
-            if not self.begun and self.former is not None:
+            if not self.begun and self.former is not None and record.status != "ok":
                 say(f"  nothing new was saved: {self.directory} is as it was")
                 return
             if trainer is not None:
+                if trainer.best is not None:
+                    save_checkpoint(self.directory / BEST, vars(trainer.best))
                 self._account(trainer)
+            if record.status == "ok" and not self.begun:
+                self._begin()
             record.save(self.directory / RECORD)
         except StorageError as error:
             # What has ended the run, if anything, is the story to tell.
@@ -308,8 +310,6 @@ class Run:
         if self.record.status == "interrupted" and trainer.resumable and trainer.unsaved:
             trainer.save()
         trainer.close()
-        if self.begun and trainer.best is not None:
-            save_checkpoint(self.directory / BEST, vars(trainer.best))
 
     def _draw(self, make: Callable[[], dict[str, Figure]]) -> None:
         """Plots are an extra: a failure to draw is logged and changes no status."""
