@@ -104,6 +104,11 @@ class SolverSettings:
             raise InputError(
                 f"{' and '.join(given)} are both given; the steps are fixed by one of them."
             )
+        if self.num_steps is not None and self.num_steps > self.max_steps:
+            raise InputError(
+                f"num_steps={self.num_steps} is more than max_steps={self.max_steps}; raise "
+                "max_steps if that is meant."
+            )
         if not given and SOLVERS[self.method].error_order is None:
             raise IncompatibleError(
                 f"the solver {self.method!r} has no error estimate, so its steps must be fixed: "
