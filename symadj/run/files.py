@@ -75,10 +75,16 @@ def read_text(path: Path, most: int) -> str:
 
 
 def check_files(directory: Path) -> None:
-    """Raises `InputError` where a name of a run's files or folders is taken by something else."""
+    """Raises `InputError` where a name of a run's files or folders is taken by something else, or
+    one of them cannot be read."""
     for name in (CONFIG, RECORD, HISTORY, LOG, CHECKPOINT, BEST, ROLLOUT):
-        with contextlib.suppress(FileNotFoundError), open_file(directory / name, "rb"):
-            pass
+        try:
+            open_file(directory / name, "rb").close()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(f"{directory / name} cannot be opened ({reason}).") from error
     for name in (PLOTS, EVAL, SAMPLES):
         if os.path.lexists(directory / name):
             subfolder(directory, name)
