@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -200,6 +200,11 @@ class ButcherTableau:
     def _require(self, holds: bool, otherwise: str) -> None:
         if not holds:
             raise InputError(f"tableau {self.name!r}: {otherwise}.")
+
+
+def row(length: int, entries: Mapping[int, float]) -> Row:
+    """The entries by stage, zero where none is given."""
+    return tuple(entries.get(j, 0.0) for j in range(length))
 
 
 def _near(value: float, wanted: float) -> bool:

@@ -2,21 +2,15 @@
 
 E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, II.10: the pair of
 Dormand and Prince with Hairer's coefficients. Continuous extension of order 7, which takes
-f(t1, y1) and three stages more. For tight tolerances. (The 13-stage pair RK8(7)13M, called dopri8
-elsewhere, is another method.)
+f(t1, y1) and three stages more. For tight tolerances. (The 13-stage pair RK8(7)13M is dopri8.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
-from symadj.ode.tableau import ButcherTableau, Row
-
-
-def _row(length: int, entries: Mapping[int, float]) -> Row:
-    """The entries by stage, zero where none is given."""
-    return tuple(entries.get(j, 0.0) for j in range(length))
+from symadj.ode.tableau import ButcherTableau, Row, row
 
 
 def _multiplied_out(factors: Sequence[float]) -> Row:
@@ -35,13 +29,13 @@ def _multiplied_out(factors: Sequence[float]) -> Row:
 
 _A = (
     (),
-    _row(1, {0: 0.05260015195876773}),
-    _row(2, {0: 0.0197250569845379, 1: 0.0591751709536137}),
-    _row(3, {0: 0.02958758547680685, 2: 0.08876275643042054}),
-    _row(4, {0: 0.2413651341592667, 2: -0.8845494793282861, 3: 0.924834003261792}),
-    _row(5, {0: 1 / 27, 3: 0.17082860872947386, 4: 0.12546768756682242}),
-    _row(6, {0: 0.037109375, 3: 0.17025221101954405, 4: 0.06021653898045596, 5: -0.017578125}),
-    _row(
+    row(1, {0: 0.05260015195876773}),
+    row(2, {0: 0.0197250569845379, 1: 0.0591751709536137}),
+    row(3, {0: 0.02958758547680685, 2: 0.08876275643042054}),
+    row(4, {0: 0.2413651341592667, 2: -0.8845494793282861, 3: 0.924834003261792}),
+    row(5, {0: 1 / 27, 3: 0.17082860872947386, 4: 0.12546768756682242}),
+    row(6, {0: 0.037109375, 3: 0.17025221101954405, 4: 0.06021653898045596, 5: -0.017578125}),
+    row(
         7,
         {
             0: 0.03709200011850479,
@@ -51,7 +45,7 @@ _A = (
             6: 0.008273789163814023,
         },
     ),
-    _row(
+    row(
         8,
         {
             0: 0.6241109587160757,
@@ -62,7 +56,7 @@ _A = (
             7: -43.48988418106996,
         },
     ),
-    _row(
+    row(
         9,
         {
             0: 0.47766253643826434,
@@ -74,7 +68,7 @@ _A = (
             8: -0.020331201708508627,
         },
     ),
-    _row(
+    row(
         10,
         {
             0: -0.9371424300859873,
@@ -87,7 +81,7 @@ _A = (
             9: -3.0467644718982196,
         },
     ),
-    _row(
+    row(
         11,
         {
             0: 2.273310147516538,
@@ -103,7 +97,7 @@ _A = (
     ),
 )
 
-_B = _row(
+_B = row(
     12,
     {
         0: 0.054293734116568765,
@@ -117,10 +111,10 @@ _B = _row(
     },
 )
 
-_B_THIRD_ORDER = _row(12, {0: 0.24409448818897638, 8: 0.7338466882816118, 11: 0.022058823529411766})
+_B_THIRD_ORDER = row(12, {0: 0.24409448818897638, 8: 0.7338466882816118, 11: 0.022058823529411766})
 
 _DENSE_A = (
-    _row(
+    row(
         13,
         {
             0: 0.056167502283047954,
@@ -133,7 +127,7 @@ _DENSE_A = (
             12: -0.008298,
         },
     ),
-    _row(
+    row(
         14,
         {
             0: 0.03183464816350214,
@@ -146,7 +140,7 @@ _DENSE_A = (
             13: 0.1413124436746325,
         },
     ),
-    _row(
+    row(
         15,
         {
             0: -0.42889630158379194,
@@ -163,7 +157,7 @@ _DENSE_A = (
 
 # D4 .. D7 of the authors' code: what the continuous extension adds to the Hermite polynomial.
 _D = (
-    _row(
+    row(
         16,
         {
             0: -8.428938276109013,
@@ -180,7 +174,7 @@ _D = (
             15: -4.436036387594894,
         },
     ),
-    _row(
+    row(
         16,
         {
             0: 10.427508642579134,
@@ -197,7 +191,7 @@ _D = (
             15: 35.81684148639408,
         },
     ),
-    _row(
+    row(
         16,
         {
             0: 19.985053242002433,
@@ -214,7 +208,7 @@ _D = (
             15: 11.99229113618279,
         },
     ),
-    _row(
+    row(
         16,
         {
             0: -25.69393346270375,
@@ -259,7 +253,7 @@ DOP853 = ButcherTableau(
         6 / 7,
         1.0,
     ),
-    b_err=_row(
+    b_err=row(
         12,
         {
             0: 0.01312004499419488,

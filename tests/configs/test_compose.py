@@ -18,7 +18,7 @@ from symadj.run.configs import run_settings as typed
 from symadj.solvers import SOLVERS
 
 OPTIONS = [(group, option) for group, names in group_options().items() for option in names]
-FIXED_STEPS = ("euler", "midpoint", "rk4", "rk38")
+FIXED_STEPS = ("euler", "midpoint", "heun3", "rk4", "rk38")
 GIVEN = {"grad.memory": "64MiB"}
 RUN_GROUPS = ("data", "model", "task", "solver", "grad", "optim", "measure", "experiment")
 

@@ -40,7 +40,12 @@ def reference(times: list[float]) -> Tensor:
 
 
 # The numbers of steps lie where the leading error term rules and rounding does not.
-STEPS = {"dop853": (4, 6, 8, 12), "dopri5": (64, 96, 128, 192), "tsit5": (64, 96, 128, 192)}
+STEPS = {
+    "dop853": (4, 6, 8, 12),
+    "dopri8": (6, 8, 12, 16),
+    "dopri5": (64, 96, 128, 192),
+    "tsit5": (64, 96, 128, 192),
+}
 
 
 def slope(method: str, times: list[float]) -> float:
@@ -60,7 +65,11 @@ def test_order(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "order"), [("rk4", 4), ("bosh3", 3), ("dopri5", 5), ("tsit5", 5), ("dop853", 8)]
+    ("method", "order"),
+    [
+        *(("heun3", 3), ("rk4", 4), ("bosh3", 3), ("dopri5", 5), ("tsit5", 5)),
+        *(("dopri8", 6), ("dop853", 8)),
+    ],
 )
 def test_order_of_dense_output(method: str, order: int) -> None:
     """The extension adds a local error, of one order more than its own, to the steps' error."""

@@ -32,12 +32,19 @@ ADAPTIVE = {
     "bosh3": "bosh3",
     "heun": "adaptive_heun",
     "fehlberg2": "fehlberg2",
+    "dopri8": "dopri8",
     **STAND_INS,
 }
 """Our solvers of adaptive steps and torchdiffeq's names of the same methods, or of stand-ins."""
 
 # torchdiffeq's "rk4" is the 3/8 rule.
-FIXED = {"euler": "euler", "midpoint": "midpoint", "heun": "heun2", "rk38": "rk4"}
+FIXED = {
+    "euler": "euler",
+    "midpoint": "midpoint",
+    "heun": "heun2",
+    "heun3": "heun3",
+    "rk38": "rk4",
+}
 """The same for fixed steps."""
 
 
