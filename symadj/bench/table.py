@@ -215,7 +215,8 @@ def notes_of(groups: Sequence[Measured]) -> list[str]:
             "diffrax: compiled, the compilation is not timed; memory is temporaries and results by "
             "XLA's own account."
         )
-    if any(record.solver in STAND_INS.values() for record in records):
+    solvers = {record.solver for record in records}
+    if any({ours, theirs} <= solvers for ours, theirs in STAND_INS.items()):
         notes.append(
             "dop853: torchdiffeq and diffrax do not have it. In its place stands dopri8, of order "
             "8 too (Prince and Dormand, 13 stages): their gradients are those of another "

@@ -216,8 +216,11 @@ def test_stages_of_weight_zero() -> None:
     zeros = {name: stages for name, stages in zeros.items() if stages}
     eighth = (1, 2, 3, 4)
     assert zeros == {
-        **{"midpoint": (0,), "heun3": (1,), "dopri5": (1,)},
-        **{"dopri8": eighth, "dop853": eighth},
+        "midpoint": (0,),
+        "heun3": (1,),
+        "dopri5": (1,),
+        "dopri8": eighth,
+        "dop853": eighth,
     }
 
 
