@@ -25,7 +25,10 @@ FILE = "records.json"
 SCHEMA = 1
 _ROWS = 101
 _DROPPED = {"data_dir", "out", "name", "isolate", "fresh", "resume", "max_seconds", "figures"}
-_CONTROL = {"max_steps", "safety", "min_factor", "max_factor", "pi_beta", "step_t"}
+_CONTROL = {
+    *("max_steps", "safety", "min_factor", "max_factor", "pi_beta"),
+    *("min_step", "step_t", "jump_t"),
+}
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class ACA(StepwiseReplay):
         outputs: Outputs,
     ) -> Tensor:
         """One step with graph, one call of autograd."""
-        field, solver = replay.field, replay.problem.settings.solver
+        field, solver = replay.field, replay.problem.solver
         leaf = attempt.y0.detach().requires_grad_()
         with torch.enable_grad():
             attempt = solver.attempt(field.traced, step.t0, step.t1, leaf)

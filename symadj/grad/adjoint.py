@@ -8,7 +8,7 @@ arXiv:2009.09457.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,13 +24,16 @@ from symadj.ode.control import (
     Progress,
     StepController,
     error_ratio,
+    error_scale,
     norm_of,
+    ratio_of,
 )
 from symadj.ode.engine import Step, integrate
-from symadj.ode.gradients import ParameterGradients
-from symadj.ode.problem import Problem, StepList
+from symadj.ode.problem import Problem, StepList, stepping
 from symadj.ode.settings import SolverSettings
 from symadj.solvers import Attempt
+
+AdjointNorm = Callable[[tuple[Tensor, ...]], Tensor]
 
 
 class Adjoint(OneNodeMethod):
@@ -50,6 +53,9 @@ class Adjoint(OneNodeMethod):
             forward steps are taken again in reverse unless options say otherwise.
         seminorm: leaves g out of the error estimate (Kidger et al.); False: the error of g, its
             root mean square over all parameters, counts as a part of the state would.
+        norm: instead, the caller's own norm of the errors of the backward solve in units of the
+            tolerance, called with a tuple: of time (a zero), y, lambda and g, parameter by
+            parameter.
     """
 
     name = "adjoint"
@@ -62,12 +68,14 @@ class Adjoint(OneNodeMethod):
         method: str | None = None,
         options: Mapping[str, Any] | None = None,
         seminorm: bool = True,
+        norm: AdjointNorm | None = None,
     ) -> None:
         self.rtol = rtol
         self.atol = atol
         self.method = method
         self.options = None if options is None else dict(options)
         self.seminorm = seminorm
+        self.norm = norm
         if method is not None or rtol is not None or atol is not None or options is not None:
             # Refused now rather than in the middle of a training step.
             try:
@@ -87,7 +95,7 @@ class Adjoint(OneNodeMethod):
 
     def solve_as_node(self, problem: Problem, y0: Tensor, k0: Tensor) -> tuple[Tensor, list[Step]]:
         """Only the outputs are kept."""
-        forward = _Forward(problem, self.settings(problem.settings), self.seminorm, k0)
+        forward = _Forward(problem, self.settings(problem.settings), self, k0)
         ys = _AdjointFunction.apply(forward, y0, *problem.field.params)
         return ys, forward.steps.steps
 
@@ -96,11 +104,11 @@ class _Forward:
     """What the forward pass hands to the backward one."""
 
     def __init__(
-        self, problem: Problem, settings: SolverSettings, seminorm: bool, k0: Tensor
+        self, problem: Problem, settings: SolverSettings, method: Adjoint, k0: Tensor
     ) -> None:
         self.problem = problem
         self.settings = settings
-        self.seminorm = seminorm
+        self.method = method
         self.steps = StepList()
         self.k0: Tensor | None = k0
 
@@ -128,7 +136,7 @@ class _AdjointFunction(torch.autograd.Function):
         with forward.problem.field.phase("backward"):
             solve = _BackwardSolve(forward)
             of_y0 = solve.run(ys, cotangents)
-        return None, of_y0, *solve.gradients.sums
+        return None, of_y0, *solve.gradients.results()
 
 
 class _BackwardSolve:
@@ -142,10 +150,12 @@ class _BackwardSolve:
         self.field = forward.problem.field
         self.settings = forward.settings
         self.norm = norm_of(forward.settings, self.field.layout)
-        self.gradients = ParameterGradients(self.field.params)
-        self.quadrature = Quadrature(
-            forward.settings.solver, self.gradients, with_error=not forward.seminorm
-        )
+        self.norm_of_all = forward.method.norm
+        backward = self.problem.times[::-1]
+        self.solver = stepping(self.settings, backward, self.field.layout.time_dtype)
+        self.gradients = self.field.no_gradients()
+        with_error = self.norm_of_all is not None or not forward.method.seminorm
+        self.quadrature = Quadrature(self.solver, self.gradients, with_error=with_error)
         self.backward_grid = self._fixed_grid(forward)
         self.last_step: float | None = None
 
@@ -161,12 +171,12 @@ class _BackwardSolve:
     def _segment(self, t1: float, t0: float, pair: Tensor) -> Tensor:
         """(y, lambda) at t0 from that at t1 > t0 (in the direction of the forward solve)."""
         progress = Progress(self.field.stats, "backward", t1, pair)
-        k0 = self._slope(t1, pair)
+        k0 = self._slope(self.solver.start(t1, t0), pair)
         self.quadrature.restart()
         controller = self._controller(t1, t0)
         pair = integrate(
             self._slope,
-            self.settings.solver,
+            self.solver,
             pair,
             (t1, t0),
             controller,
@@ -189,13 +199,17 @@ class _BackwardSolve:
     def _ratio(self, attempt: Attempt, estimates: Sequence[Tensor]) -> Tensor:
         """The larger of the errors of y and lambda (and g), in units of the tolerance."""
         assert attempt.y1 is not None
+        if self.norm_of_all is not None:
+            scale = error_scale(self.settings, attempt.y0, attempt.y1)
+            of_params = self.quadrature.scaled(self.settings)
+            return ratio_of([self._all(e / scale, of_params) for e in estimates])
         ratios = [
             error_ratio(self.settings, self.norm, a, b, [e[i] for e in estimates])
             for i, (a, b) in enumerate(zip(attempt.y0, attempt.y1, strict=True))
         ]
-        of_params = self.quadrature.ratio(self.settings)
-        if of_params is not None:
-            ratios.append(of_params.to(ratios[0]))
+        ratio_of_params = self.quadrature.ratio(self.settings)
+        if ratio_of_params is not None:
+            ratios.append(ratio_of_params.to(ratios[0]))
         return torch.stack(ratios).amax()
 
     def _controller(self, t1: float, t0: float) -> StepController:
@@ -203,12 +217,25 @@ class _BackwardSolve:
             low, high = min(t0, t1), max(t0, t1)
             inside = [t for t in self.backward_grid if low < t < high]
             return FixedSteps([t1, *sorted(inside, reverse=t1 > t0), t0])
-        order = self.settings.solver.error_order
+        order = self.solver.error_order
         assert order is not None
         return AdaptiveSteps(self.settings, (t1, t0), order, self._pair_norm, self.last_step)
 
     def _pair_norm(self, pair: Tensor) -> Tensor:
+        if self.norm_of_all is not None:
+            return self._all(pair, [None] * len(self.field.params))
         return torch.stack([self.norm(part) for part in pair.unbind()]).amax()
+
+    def _all(self, pair: Tensor, of_params: Sequence[Tensor | None]) -> Tensor:
+        """The caller's norm; a part that is not there counts as zeros, which take no memory."""
+        assert self.norm_of_all is not None
+        parts = [
+            p.new_zeros(()).expand(p.shape) if part is None else part
+            for p, part in zip(self.field.params, of_params, strict=True)
+        ]
+        time = torch.zeros((), dtype=self.field.layout.time_dtype, device=pair.device)
+        with torch.no_grad():
+            return self.norm_of_all((time, *pair.unbind(), *parts))
 
     def _fixed_grid(self, forward: _Forward) -> list[float] | None:
         """The backward solve's fixed steps over the whole interval, or None where it adapts."""

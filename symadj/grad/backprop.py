@@ -27,7 +27,7 @@ class Backprop(GradientMethod):
         """The forward solve with its graph."""
         field = problem.field
         outputs: list[Tensor] = []
-        uses = _GraphUses(problem.settings.solver.end)
+        uses = _GraphUses(problem.solver.end)
         with field.phase("forward"), torch.enable_grad():
             problem.integrate(field.traced, y0, emit=lambda _, y: outputs.append(y), observer=uses)
         ys = torch.stack(outputs)

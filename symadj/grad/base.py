@@ -15,7 +15,6 @@ from symadj.grad.stores import Store, StoreOptions
 from symadj.grad.stores.base import last_pass
 from symadj.ode.engine import Step
 from symadj.ode.field import Field
-from symadj.ode.gradients import ParameterGradients
 from symadj.ode.problem import Problem, StepList
 from symadj.solvers import Attempt
 
@@ -56,7 +55,7 @@ class OneNodeMethod(GradientMethod):
         """Finds what needs a gradient, then solves forward without graph."""
         field = problem.field
         with torch.no_grad(), field.phase("forward"):
-            k0 = field.probe(problem.times[0], y0, again=problem.times[-1:])
+            k0 = field.probe(problem.start, y0, again=problem.times[-1:])
         if y0.requires_grad or field.params:
             return self.solve_as_node(problem, y0, k0)
         steps = StepList()
@@ -82,7 +81,7 @@ class Replay:
         self.problem = problem
         self.store = store
         self.release = release
-        self.gradients = ParameterGradients(problem.field.params)
+        self.gradients = problem.field.no_gradients()
 
     @property
     def field(self) -> Field:
@@ -239,4 +238,4 @@ class _ReplayFunction(torch.autograd.Function):
         replay = Replay(forward.problem, forward.store, release=release)
         with replay.field.phase("backward"):
             of_y0 = forward.method.pull_solve(replay, y0, cotangents)
-        return None, of_y0, *replay.gradients.sums
+        return None, of_y0, *replay.gradients.results()

@@ -74,21 +74,26 @@ class Quadrature:
 
     def ratio(self, settings: SolverSettings) -> Tensor | None:
         """The error of the attempt's sum, root mean square, in units of the tolerance."""
-        if not self.b_err:
+        scaled = [e for e in self.scaled(settings) if e is not None] if self.b_err else []
+        if not scaled:
             return None
-        squares: list[Tensor] = []
-        count = 0
+        squares = torch.stack([e.abs().square().sum() for e in scaled])
+        return squares.sum().div(sum(e.numel() for e in scaled)).sqrt()
+
+    def scaled(self, settings: SolverSettings) -> list[Tensor | None]:
+        """The error of the attempt's sum in units of the tolerance, parameter by parameter."""
+        scaled: list[Tensor | None] = []
         for error, step, total in zip(
             self.error.sums, self.sum.sums, self.gradients.sums, strict=True
         ):
             if error is None:
+                scaled.append(None)
                 continue
             before = torch.zeros_like(error) if total is None else total
             after = before if step is None else before + step
             scale = settings.atol + settings.rtol * torch.maximum(before.abs(), after.abs())
-            squares.append((error / scale).square().sum())
-            count += error.numel()
-        return torch.stack(squares).sum().div(count).sqrt() if squares else None
+            scaled.append(error / scale)
+        return scaled
 
     @staticmethod
     def _weigh(sums: ParameterGradients, products: Products, weight: float) -> None:

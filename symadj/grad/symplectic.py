@@ -62,7 +62,7 @@ class Symplectic(StepwiseReplay):
         outputs: Outputs,
     ) -> Tensor:
         """As in the class's formula."""
-        field, solver = replay.field, replay.problem.settings.solver
+        field, solver = replay.field, replay.problem.solver
         stages = solver.needed_stages([theta for theta, _ in outputs])
         sources = _sources(solver, cotangent, outputs)
         solver.fill(field.value, attempt, stages[:-1])

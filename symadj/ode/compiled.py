@@ -107,7 +107,7 @@ class CompiledField(Field):
 
     def _times(self, solver: RungeKutta, attempt: Attempt, stages: Sequence[int]) -> Tensor:
         times = [solver.time(attempt, i) for i in stages]
-        return torch.tensor(times, dtype=self.layout.dtype, device=self.layout.device)
+        return torch.tensor(times, dtype=self.layout.time_dtype, device=self.layout.device)
 
     def _own_arguments(
         self, gradients: ParameterGradients
@@ -141,6 +141,8 @@ class CompiledSteps(RungeKutta):
 
     def __init__(self, solver: RungeKutta, field: CompiledField, *, adaptive: bool) -> None:
         vars(self).update(vars(solver))
+        # A method that evaluates beside its ends says itself when.
+        self.time, self.carry = solver.time, solver.carry
         self.field = field
         self.plan = plan_of(solver, adaptive)
         self.wanted = [i for i, _ in self.plan[0]]

@@ -144,8 +144,8 @@ class AdaptiveSteps:
         self.settings = settings
         self.t0, self.t_end = times[0], times[-1]
         self.sign = math.copysign(1.0, self.t_end - self.t0)
-        low, high = min(self.t0, self.t_end), max(self.t0, self.t_end)
-        stops = {float(t) for t in settings.step_t if low < t < high} | {self.t_end}
+        self.span = abs(self.t_end - self.t0)
+        stops = {*settings.stops(self.t0, self.t_end), self.t_end}
         self.stops = sorted(stops, reverse=self.sign > 0)
         self.exponent = 1 / order - 0.75 * settings.pi_beta
         self.order = order
@@ -167,9 +167,9 @@ class AdaptiveSteps:
         """The starting step size of Hairer, Norsett, Wanner II.4 (one evaluation)."""
         settings = self.settings
         with torch.no_grad():
-            scale = settings.atol + settings.rtol * y0.abs()
+            scale = error_scale(settings, y0, y0)
             d0, d1 = (float(self.norm(x / scale)) for x in (y0, k0))
-            span = abs(self.t_end - self.t0)
+            span = self.span
             h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
             h0 = min(h0, span, settings.max_step or span)
             if not (math.isfinite(d0) and math.isfinite(d1)):
@@ -202,9 +202,10 @@ class AdaptiveSteps:
                 f"the solve needs more than max_steps={settings.max_steps} steps; the problem may "
                 "be stiff, the tolerance too tight for the dtype, or max_steps too small",
             )
-        self.h = min(self.h, settings.max_step or math.inf)
+        self.h = max(min(self.h, settings.max_step or math.inf), settings.min_step)
         progress.h = self.sign * self.h
-        if not self.h > 16 * math.ulp(t):
+        stuck = self.h <= settings.min_step and not self.finite
+        if stuck or not self.h > 16 * math.ulp(t):
             if not self.finite:
                 raise progress.failure(
                     NonFiniteError, "the field or the state is infinite or NaN at every step size"
@@ -215,6 +216,11 @@ class AdaptiveSteps:
                 f"discontinuous, or rtol={settings.rtol}, atol={settings.atol} too tight for the "
                 "dtype (float64 resolves more)",
             )
+        return self._end(t)
+
+    def _end(self, t: float) -> float:
+        """Where a step of length h from t ends, which may change h."""
+        assert self.h is not None
         while self.sign * (self.stops[-1] - t) <= 0:
             self.stops.pop()
         stop = self.stops[-1]
@@ -226,7 +232,7 @@ class AdaptiveSteps:
         return t + self.sign * self.h
 
     def judge(self, progress: Progress, ratio: float) -> bool:
-        """Accepts where the ratio is at most 1, and sets the next step size."""
+        """Accepts where the ratio is at most 1 or h is `min_step`, and sets the next step size."""
         settings = self.settings
         assert self.h is not None
         self.finite = math.isfinite(ratio)
@@ -235,7 +241,7 @@ class AdaptiveSteps:
             self.grew_wrong = True
             return False
         wanted = settings.safety * max(ratio, 1e-10) ** -self.exponent
-        if ratio > 1:
+        if ratio > 1 and self.h > settings.min_step:
             self.h *= max(settings.min_factor, min(wanted, 1.0))
             self.grew_wrong = True
             return False
@@ -267,10 +273,20 @@ def error_ratio(
     n5^2 / sqrt(n5^2 + 0.01 n3^2) (Hairer, Norsett, Wanner II.10).
     """
     with torch.no_grad():
-        scale = torch.maximum(y0.abs(), y1.abs()).mul_(settings.rtol).add_(settings.atol)
-        norms = [norm(e / scale) for e in estimates]
-        if len(norms) == 1:
-            return norms[0]
-        fifth, third = norms
-        tiny = torch.finfo(fifth.dtype).tiny
-        return fifth**2 / torch.sqrt(fifth**2 + 0.01 * third**2).clamp_min(tiny)
+        scale = error_scale(settings, y0, y1)
+        return ratio_of([norm(e / scale) for e in estimates])
+
+
+def error_scale(settings: SolverSettings, y0: Tensor, y1: Tensor) -> Tensor:
+    """atol + rtol max(|y0|, |y1|)."""
+    rtol, atol = settings.tolerances
+    return torch.maximum(y0.abs(), y1.abs()).mul_(rtol).add_(atol)
+
+
+def ratio_of(norms: Sequence[Tensor]) -> Tensor:
+    """One figure from the norm of the one estimate, or of the two."""
+    if len(norms) == 1:
+        return norms[0]
+    fifth, third = norms
+    tiny = torch.finfo(fifth.dtype).tiny
+    return fifth**2 / torch.sqrt(fifth**2 + 0.01 * third**2).clamp_min(tiny)

@@ -63,6 +63,7 @@ def integrate(
     """Steps from times[0] to times[-1] and emits the state at every one of `times`.
 
     Output times cost no step: one that falls inside a step is answered by the continuous extension.
+    The last step ends at times[-1] or, where the controller does not land there, beyond.
 
     Args:
         evaluate: the field, with or without graph.
@@ -77,18 +78,18 @@ def integrate(
         observer: sees stages and accepted steps.
 
     Returns:
-        The state at times[-1].
+        The state where the last step ends.
 
     Raises:
         SolveError: of the kind that says why the end was not reached.
     """
     emit = emit or _ignore
     watch = observer.stage if observer else None
-    t, y, end = times[0], y0, times[-1]
+    t, y = times[0], y0
     emit(0, y0)
     waiting = 1
     k = controller.begin(evaluate, y, k0)
-    while t != end:
+    while waiting < len(times):
         t1 = controller.propose(progress)
         attempt = solver.attempt(evaluate, t, t1, y, k, watch)
         if controller.adaptive:

@@ -30,7 +30,7 @@ class Field:
 
     Args:
         func: the user's function or module, called as `func(t, y)` with t a scalar tensor of the
-            state's dtype and y in the shape of y0.
+            state's dtype (its real type where that is complex) and y in the shape of y0.
         layout: the layout of y0.
         params: tensors that the caller named besides a module's own parameters.
     """
@@ -48,6 +48,10 @@ class Field:
         self._autograd_inside = False
         self._own_pull_back = own_method(func, "pull_back", "forward")
         self._autocast = _autocast_of(layout.device)
+
+    def no_gradients(self) -> ParameterGradients:
+        """A running sum of the parameters' gradients, at its beginning."""
+        return ParameterGradients(self.params)
 
     def value(self, t: float, y: Tensor) -> Tensor:
         """f(t, y) without a graph."""
@@ -193,7 +197,7 @@ class Field:
             self.backward_phase = False
 
     def _time(self, t: float) -> Tensor:
-        return torch.full((), t, dtype=self.layout.dtype, device=self.layout.device)
+        return torch.full((), t, dtype=self.layout.time_dtype, device=self.layout.device)
 
     def _call(self, t: float, y: Tensor) -> Tensor:
         layout = self.layout

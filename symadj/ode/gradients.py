@@ -17,10 +17,12 @@ class ParameterGradients:
 
     Args:
         params: whose gradients are summed.
+        zeros: whether the gradient of one that was never reached is zero rather than None.
     """
 
-    def __init__(self, params: Sequence[Tensor]) -> None:
+    def __init__(self, params: Sequence[Tensor], *, zeros: bool = False) -> None:
         self.params = params
+        self.zeros = zeros
         self.sums: list[Tensor | None] = [None] * len(params)
         self._places: dict[int, int] | None = None
 
@@ -40,6 +42,15 @@ class ParameterGradients:
                 new.append(gradient)
         if old:
             torch._foreach_add_(old, new)  # pyright: ignore[reportPrivateImportUsage]
+
+    def results(self) -> list[Tensor | None]:
+        """The sums, in the order of `params`."""
+        if not self.zeros:
+            return self.sums
+        return [
+            torch.zeros_like(p) if total is None else total
+            for p, total in zip(self.params, self.sums, strict=True)
+        ]
 
     def of(self, parameter: Tensor) -> Tensor | None:
         """The running sum of one parameter, zero at first, to be added to in place.

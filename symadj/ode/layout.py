@@ -22,6 +22,7 @@ class StateLayout:
 
     Attributes:
         sizes: the number of entries of each part.
+        time_dtype: of the time that the field is given, the state's real type.
     """
 
     shapes: tuple[torch.Size, ...]
@@ -29,24 +30,26 @@ class StateLayout:
     dtype: torch.dtype
     device: torch.device
     sizes: list[int] = field(init=False, repr=False, compare=False)
+    time_dtype: torch.dtype = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", [shape.numel() for shape in self.shapes])
+        object.__setattr__(self, "time_dtype", self.dtype.to_real())
 
     @staticmethod
     def of(y0: State) -> StateLayout:
         """The layout of `y0`.
 
         Raises:
-            InputError: `y0` is no tensor or tuple of tensors, is empty, is not of a real floating
-                point type, or mixes dtypes or devices.
+            InputError: `y0` is no tensor or tuple of tensors, is empty, is not of a floating point
+                or complex type, or mixes dtypes or devices.
         """
         parts = _parts_of(y0)
         first = parts[0]
         for part in parts:
-            if not part.is_floating_point():
+            if not (part.is_floating_point() or part.is_complex()):
                 raise InputError(
-                    f"y0 has dtype {part.dtype}; a state must be real floating point "
+                    f"y0 has dtype {part.dtype}; a state must be floating point or complex "
                     "(torch.float32 or torch.float64). Convert it with y0.to(torch.float32)."
                 )
             if part.dtype != first.dtype or part.device != first.device:

@@ -79,8 +79,9 @@ def odeint(
 
     Args:
         func: a module or any callable, func(t, y) -> dy/dt with t a scalar tensor of the state's
-            dtype and y, dy/dt in the structure of y0. It may use autograd inside itself.
-        y0: the initial state, a float32 or float64 tensor of any shape, or a tuple of tensors.
+            (real) dtype and y, dy/dt in the structure of y0. It may use autograd inside itself.
+        y0: the initial state, a floating point or complex tensor of any shape, or a tuple of
+            tensors of one dtype.
         t: [K], K >= 2, strictly increasing or decreasing. Output times cost no steps.
         rtol: relative tolerance.
         atol: absolute tolerance.
@@ -205,8 +206,13 @@ def solve_with(
     check_compilable(settings, method)
     compiled = settings.compile and torch.is_grad_enabled()
     field = (CompiledField if compiled else Field)(func, layout, params or ())
-    problem = Problem(field, times, settings)
-    start = layout.flatten(y0)
+    return solve_problem(Problem(field, times, settings), y0, t, method)
+
+
+def solve_problem(problem: Problem, y0: State, t: Tensor, method: GradientMethod) -> Solution:
+    """The solution of a problem that begins at y0, with the gradients that `t` asks for."""
+    field, times = problem.field, problem.times
+    start = field.layout.flatten(y0)
     shift = _TimeShift.of(t, start.dtype, twice=method.differentiable_twice)
     if shift is not None:
         start = shift.start(field, times, start)
@@ -214,7 +220,7 @@ def solve_with(
     field.stats.output_bytes = ys.nbytes
     if shift is not None:
         ys = shift.outputs(field, times, ys)
-    return Solution(layout.unflatten(ys), _steps(steps), field.stats)
+    return Solution(field.layout.unflatten(ys), _steps(steps), field.stats)
 
 
 def check_compilable(settings: SolverSettings, method: GradientMethod) -> None:

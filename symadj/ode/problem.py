@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ from symadj.ode.engine import Emit, Step, StepObserver, integrate
 from symadj.ode.field import Evaluate, Field
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
-from symadj.solvers import Attempt
+from symadj.solvers import SOLVERS, Attempt, RungeKutta, SidedRungeKutta
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,16 @@ class Problem:
     field: Field
     times: tuple[float, ...]
     settings: SolverSettings
+
+    @cached_property
+    def solver(self) -> RungeKutta:
+        """The stepping method."""
+        return stepping(self.settings, self.times, self.field.layout.time_dtype)
+
+    @property
+    def start(self) -> float:
+        """When the field is evaluated first: times[0], or just after where it jumps there."""
+        return self.solver.start(self.times[0], self.times[-1])
 
     def controller(self) -> StepController:
         """A fresh controller for one solve over `times`."""
@@ -66,7 +78,7 @@ class Problem:
     ) -> Tensor:
         """The forward solve; arguments and errors as `engine.integrate`'s."""
         controller = controller or self.controller()
-        solver = self.settings.solver
+        solver = self.solver
         if isinstance(self.field, CompiledField):
             solver = CompiledSteps(solver, self.field, adaptive=controller.adaptive)
         progress = Progress(self.field.stats, "forward", self.times[0], y0)
@@ -111,12 +123,43 @@ class Problem:
             progress = Progress(SolveStats(), "forward", self.times[0], y0, careful=True)
             integrate(
                 self.field.value,
-                self.settings.solver,
+                self.solver,
                 y0,
                 self.times,
                 self.controller(),
                 progress,
             )
+
+
+def stepping(
+    settings: SolverSettings, times: Sequence[float], time_dtype: torch.dtype
+) -> RungeKutta:
+    """The stepping method of a solve over `times`.
+
+    Args:
+        settings: the method, and how it interpolates.
+        times: of the outputs.
+        time_dtype: of the time that the field is given, whose resolution tells the sides of a jump.
+    """
+    t0, t1 = times[0], times[-1]
+    jumps = tuple(t for t in map(float, settings.jump_t) if t0 < t <= t1 or t1 <= t < t0)
+    if not (jumps or settings.perturb or settings.interp):
+        return settings.solver
+    eps = torch.finfo(time_dtype).eps
+    return _variant(settings.method, settings.interp, None if settings.perturb else jumps, eps)
+
+
+@lru_cache(maxsize=64)
+def _variant(
+    method: str, interp: str | None, jumps: tuple[float, ...] | None, eps: float
+) -> RungeKutta:
+    tableau = SOLVERS[method].tableau
+    if interp is not None:
+        # By straight lines b_i(theta) = theta b_i; without weights of its own by Hermite's cubic.
+        ends = (*tableau.b, *([0.0] * (tableau.end_index + 1 - tableau.stages)))
+        lines = tuple((b,) for b in ends) if interp == "linear" else None
+        tableau = dataclasses.replace(tableau, dense_a=(), dense_c=(), dense_b=lines)
+    return RungeKutta(tableau) if jumps == () else SidedRungeKutta(tableau, jumps, eps)
 
 
 class StepList:

@@ -14,13 +14,14 @@ from torch import Tensor
 from symadj.errors import IncompatibleError, InputError, suggest
 from symadj.solvers import SOLVERS, RungeKutta
 
+INTERPOLATIONS = ("linear", "cubic")
+
 # Names that users bring along from torchdiffeq, with ours.
 _KNOWN_ELSEWHERE = {
     "max_num_steps": "max_steps",
     "ifactor": "max_factor",
     "dfactor": "min_factor",
     "grid_points": "step_t",
-    "jump_t": "step_t",
     "grid_constructor": "grid",
 }
 
@@ -43,7 +44,11 @@ class SolverSettings:
         max_steps: attempted steps after which an adaptive solve gives up.
         first_step: length of the first step; None: chosen after Hairer, Norsett, Wanner II.4.
         max_step: the longest step allowed.
-        step_t: times at which a step must end, such as discontinuities of the field.
+        min_step: a step of this length or less is accepted whatever its error, and none is chosen
+            shorter (one may be cut shorter to land).
+        step_t: times at which a step must end, such as those of a discontinuous derivative.
+        jump_t: times at which the field itself jumps: a step ends there, with the field just
+            before, and the next one begins with the field just after.
         safety: factor on the predicted step size.
         min_factor: smallest ratio of one step size to the one before.
         max_factor: largest such ratio.
@@ -52,6 +57,13 @@ class SolverSettings:
             for gradient="symplectic" and a field that is a module.
         norm: the user's own norm of an error, called with the structure of y0, returning a scalar
             tensor; None: the root mean square, for a tuple the largest of the parts' ones.
+        interp: how outputs inside a step are found: "linear" or "cubic" (Hermite), or None, by the
+            method's own continuous extension.
+        entrywise: rtol and atol entry by entry, as tensors that broadcast with the engine's; None:
+            the two numbers hold for all entries. The parameters' integral of the adjoint method
+            and error messages go by the two numbers anyway.
+        perturb: of fixed steps: the field is evaluated just after the start of every step and just
+            before its end, as if it jumped at all of them.
 
     Raises:
         InputError: a value out of its range, or several ways to fix the steps at once.
@@ -67,13 +79,18 @@ class SolverSettings:
     max_steps: int = 100_000
     first_step: float | None = None
     max_step: float | None = None
+    min_step: float = 0.0
     step_t: Sequence[float] = ()
+    jump_t: Sequence[float] = ()
     safety: float = 0.9
     min_factor: float = 0.2
     max_factor: float = 10.0
     pi_beta: float = 0.0
     compile: bool = False
     norm: Callable[[Any], Tensor] | None = None
+    interp: str | None = None
+    entrywise: tuple[Tensor, Tensor] | None = None
+    perturb: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in SOLVERS:
@@ -82,6 +99,7 @@ class SolverSettings:
             _require(name, getattr(self, name), at_least=0.0)
         if self.rtol == 0 and self.atol == 0 and self.adaptive:
             raise InputError("rtol and atol are both 0; one of them must be positive.")
+        _require("min_step", self.min_step, at_least=0.0)
         for name in ("step_size", "first_step", "max_step"):
             value = getattr(self, name)
             if value is not None:
@@ -96,9 +114,19 @@ class SolverSettings:
         _require("pi_beta", self.pi_beta, at_least=0.0, at_most=0.2)
         if not isinstance(self.compile, bool):
             raise InputError(f"compile={self.compile!r}; it must be true or false.")
+        if self.interp not in (None, *INTERPOLATIONS):
+            raise InputError(
+                f"unknown interp {self.interp!r}.{suggest(self.interp, INTERPOLATIONS)}"
+            )
         self._check_stepping()
 
     def _check_stepping(self) -> None:
+        if self.max_step is not None and self.min_step > self.max_step:
+            raise InputError(f"min_step={self.min_step} is above max_step={self.max_step}.")
+        if self.perturb and self.adaptive:
+            raise IncompatibleError(
+                "perturb goes with fixed steps; of adaptive ones, name in jump_t where func jumps."
+            )
         given = [n for n in ("step_size", "num_steps", "grid") if getattr(self, n) is not None]
         if len(given) > 1:
             raise InputError(
@@ -148,8 +176,13 @@ class SolverSettings:
         """The stepping method itself."""
         return SOLVERS[self.method]
 
+    @property
+    def tolerances(self) -> tuple[float, float] | tuple[Tensor, Tensor]:
+        """rtol and atol as the error of a state is measured by."""
+        return self.entrywise or (self.rtol, self.atol)
+
     def fixed_grid(self, t0: float, t1: float) -> list[float]:
-        """The times of the fixed steps from t0 to t1, `step_t` among them.
+        """The times of the fixed steps from t0 to t1, `step_t` and `jump_t` among them.
 
         Raises:
             InputError: a grid that does not lead from t0 to t1, or more than `max_steps` steps.
@@ -159,7 +192,7 @@ class SolverSettings:
             self._check_grid(times, t0, t1)
         else:
             times = self._equal_steps(t0, t1)
-        inside = [float(s) for s in self.step_t if min(t0, t1) < s < max(t0, t1)]
+        inside = self.stops(t0, t1)
         times = sorted({*times, *inside}, reverse=t1 < t0)
         if len(times) - 1 > self.max_steps:
             raise InputError(
@@ -168,14 +201,20 @@ class SolverSettings:
             )
         return times
 
+    def stops(self, t0: float, t1: float) -> list[float]:
+        """Where a step must end between t0 and t1."""
+        low, high = min(t0, t1), max(t0, t1)
+        return [t for t in map(float, (*self.step_t, *self.jump_t)) if low < t < high]
+
     def _equal_steps(self, t0: float, t1: float) -> list[float]:
         span = t1 - t0
         if self.num_steps is not None:
             n = self.num_steps
             return [t0 + span * (i / n) for i in range(n)] + [t1]
         assert self.step_size is not None
-        # A remainder below rounding is no step of its own.
-        n = max(1, math.ceil(abs(span) / self.step_size * (1 - 1e-12)))
+        # A remainder below the rounding of times in single precision is no step of its own.
+        rounding = 2**-22 * max(abs(t0), abs(t1)) / self.step_size
+        n = max(1, math.ceil(abs(span) / self.step_size - min(rounding, 1e-3)))
         if n > self.max_steps:
             raise InputError(
                 f"step_size={self.step_size} needs {n} steps from {t0} to {t1}, more than "

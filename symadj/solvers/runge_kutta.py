@@ -120,6 +120,10 @@ class RungeKutta:
             stages.update(self.tableau.closure(self.tableau.dense_weights(theta)))
         return tuple(sorted(stages))
 
+    def start(self, t0: float, t1: float) -> float:
+        """When the first stage of a solve from t0 towards t1 is evaluated."""
+        return t0
+
     def time(self, attempt: Attempt, i: int) -> float:
         """The time of stage i: t0 and t1 exactly at the ends, so that shared values agree."""
         c = self.nodes[i]

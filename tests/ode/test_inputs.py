@@ -83,7 +83,7 @@ def test_times_that_cannot_be_used(t, words: list[str]) -> None:
     ("y0", "words"),
     [
         (torch.ones(2, dtype=torch.int64), ["torch.int64", "floating point"]),
-        (torch.ones(2, dtype=torch.complex64), ["torch.complex64", "real"]),
+        (torch.ones(2, dtype=torch.bool), ["torch.bool", "floating point or complex"]),
         ((torch.ones(2), torch.ones(2, dtype=torch.float64)), ["float32", "float64", "one dtype"]),
         ([1.0], ["list", "tensor or a non-empty tuple"]),
         ((), ["tuple", "non-empty"]),

@@ -124,7 +124,7 @@ class Revolve(Store):
 
     def _after(self, step: Step, y0: Tensor) -> Tensor:
         """The state at the step's end, as the forward pass had it."""
-        solver, field = self.problem.settings.solver, self.problem.field
+        solver, field = self.problem.solver, self.problem.field
         attempt = solver.attempt(field.value, step.t0, step.t1, y0)
         assert attempt.y1 is not None
         return attempt.y1

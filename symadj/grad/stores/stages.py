@@ -28,7 +28,7 @@ class Stages(Store):
     def accepted(self, step: Step, attempt: Attempt) -> None:
         """Keeps the start (as stage -1) and the stages that others need."""
         super().accepted(step, attempt)
-        solver = self.problem.settings.solver
+        solver = self.problem.solver
         kept = {_START: Kept(self.place, attempt.y0)}
         for i in solver.needed_stages([theta for _, theta in step.interior])[:-1]:
             kept[i] = self._stage(attempt, i)
