@@ -55,7 +55,7 @@ class Adjoint(OneNodeMethod):
             root mean square over all parameters, counts as a part of the state would.
         norm: instead, the caller's own norm of the errors of the backward solve in units of the
             tolerance, called with a tuple: of time (a zero), y, lambda and g, parameter by
-            parameter.
+            parameter (zeros, with the seminorm).
     """
 
     name = "adjoint"
@@ -154,8 +154,9 @@ class _BackwardSolve:
         backward = self.problem.times[::-1]
         self.solver = stepping(self.settings, backward, self.field.layout.time_dtype)
         self.gradients = self.field.no_gradients()
-        with_error = self.norm_of_all is not None or not forward.method.seminorm
-        self.quadrature = Quadrature(self.solver, self.gradients, with_error=with_error)
+        self.quadrature = Quadrature(
+            self.solver, self.gradients, with_error=not forward.method.seminorm
+        )
         self.backward_grid = self._fixed_grid(forward)
         self.last_step: float | None = None
 

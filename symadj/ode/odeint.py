@@ -201,7 +201,7 @@ def solve_with(
     """As `solve`, with the solver's settings in one object."""
     method = gradient_named(gradient)
     layout = StateLayout.of(y0)
-    times = _times(t, layout)
+    times = output_times(t, layout)
     _warn_of_resolution(settings, layout)
     check_compilable(settings, method)
     compiled = settings.compile and torch.is_grad_enabled()
@@ -283,7 +283,7 @@ class _TimeShift:
             return field.traced(t, y) if self.twice else field.value(t, y)
 
 
-def _times(t: Any, layout: StateLayout) -> tuple[float, ...]:
+def output_times(t: Any, layout: StateLayout) -> tuple[float, ...]:
     """The output times as Python floats.
 
     Raises:
