@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,8 +149,10 @@ def _float(given: Options, name: str, default: float) -> float:
 
 def _times(given: Options, name: str) -> list[float]:
     value = given.get(name)
-    return [] if value is None else _floats(torch.as_tensor(value).reshape(-1))
+    if isinstance(value, Tensor):
+        return _floats(value.reshape(-1))
+    return [] if value is None else [float(t) for t in value]
 
 
-def _floats(times: Tensor | Sequence[float]) -> list[float]:
-    return torch.as_tensor(times).detach().to(torch.float64).tolist()
+def _floats(times: Tensor) -> list[float]:
+    return times.detach().to(torch.float64).tolist()
