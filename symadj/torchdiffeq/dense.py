@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from symadj.errors import InputError
 from symadj.ode.engine import Step
+from symadj.ode.layout import State
 from symadj.ode.odeint import Func
 from symadj.solvers import Attempt
 from symadj.torchdiffeq.calls import Call, DropInField
@@ -33,7 +33,7 @@ class _Attempts:
 
 def odeint_dense(
     func: Func,
-    y0: Tensor,
+    y0: State,
     t0: Any,
     t1: Any,
     *,
@@ -41,7 +41,7 @@ def odeint_dense(
     atol: Any = 1e-9,
     method: str | None = None,
     options: Mapping[str, Any] | None = None,
-) -> Callable[[Any], Tensor]:
+) -> Callable[[Any], Any]:
     """Solves from t0 to t1 and returns y, a function of one time between them.
 
     All steps are kept with their stages, and their graph where one is wanted. Other arguments and
@@ -63,7 +63,7 @@ def odeint_dense(
     sign = 1 if problem.times[1] > problem.times[0] else -1
     starts = [sign * attempt.t0 for attempt in kept.attempts]
 
-    def y(t: Any) -> Tensor:
+    def y(t: Any) -> State:
         time = float(t)
         if not min(problem.times) <= time <= max(problem.times):
             raise InputError(f"t={time} is outside of the solve from {t0} to {t1}.")
@@ -71,6 +71,6 @@ def odeint_dense(
         theta = (time - attempt.t0) / attempt.h
         with field.phase("forward"):
             (value,) = problem.solver.dense(evaluate, attempt, [theta])
-        return value
+        return asked.layout.unflatten(value)
 
     return y

@@ -72,6 +72,6 @@ def method_of(name: object) -> Method:
         name = "dopri5"
     if isinstance(name, str) and name in METHODS:
         return METHODS[name]
-    if name in _REFUSED:
+    if isinstance(name, str) and name in _REFUSED:
         raise InputError(f"method={name!r} {_REFUSED[name]}.")
     raise InputError(f"unknown method {name!r}.{suggest(name, METHODS)}")

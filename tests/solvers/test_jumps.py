@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def test_a_jump_that_is_named_costs_no_accuracy_and_fewer_evaluations(
 ) -> None:
     y0 = torch.tensor([0.5, 1.0], dtype=dtype)
     tolerance = 2e-5 if method in ("heun", "fehlberg2") else 2e-6
-    settings = {"rtol": tolerance, "atol": tolerance, "method": method}
+    settings: dict[str, Any] = {"rtol": tolerance, "atol": tolerance, "method": method}
     named = solve(broken, y0, T, **settings, options={"jump_t": [0.5]})
     landed = solve(broken, y0, T, **settings, options={"step_t": [0.5]})
     assert 0.5 in named.steps.t
@@ -75,7 +76,7 @@ def test_exact_gradients_through_jumps(
     t = torch.tensor(times, dtype=torch.float64)
     inputs = [y0, field.wave.weight, field.wave.bias]
     options = {"jump_t": [0.4, 0.9]}
-    tolerances = {"rtol": 1e-2, "atol": 1e-2, "method": method}
+    tolerances: dict[str, Any] = {"rtol": 1e-2, "atol": 1e-2, "method": method}
     ours = solve(field, y0, t, **tolerances, options=options, gradient=gradient)
     frozen = {"grid": ours.steps.grid, **options}
     other = solve(field, y0, t, **tolerances, options=frozen, gradient="backprop")

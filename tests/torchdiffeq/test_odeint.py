@@ -17,7 +17,7 @@ from symadj.torchdiffeq import METHODS, odeint, odeint_adjoint, odeint_dense, od
 from tests.torchdiffeq.fields import Swing, start
 
 T = torch.tensor([0.0, 0.5, 1.3, 2.0], dtype=torch.float64)
-TIGHT = {"rtol": 1e-9, "atol": 1e-9}
+TIGHT: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}
 
 
 def decay(t: Tensor, y: Tensor) -> Tensor:
@@ -342,6 +342,9 @@ def test_dense_output() -> None:
             assert float((y(time) - state).detach().abs().max()) < 1e-6
         with pytest.raises(InputError, match="outside"):
             y(2.5)
+    pair = odeint_dense(lambda t, s: (-s[0], s[1]), (torch.ones(2), torch.ones(())), 0, 1)
+    y, z = pair(0.5)
+    assert torch.stack([*y, z]).log() == pytest.approx(torch.tensor([-0.5, -0.5, 0.5]), abs=1e-5)
     y0 = start()
     (of_y0,) = torch.autograd.grad(odeint_dense(decay, y0, 0.0, 2.0, **TIGHT)(1.0).sum(), y0)
     assert float((of_y0 - math.exp(-1)).abs().max()) < 1e-7

@@ -75,6 +75,7 @@ class TorchdiffeqIntegrator(Integrator):
         """As `Integrator.solve`; the result's steps are those of the forward solve."""
         counted = self.last = _Counted(func, self.adjoint, self.solver.adaptive)
         arguments = self._arguments()
+        ys: Any
         if self.adjoint:
             wanted = [p for p in (*counted.parameters(), *(params or ())) if p.requires_grad]
             ys = torchdiffeq.odeint_adjoint(
