@@ -141,8 +141,6 @@ class CompiledSteps(RungeKutta):
 
     def __init__(self, solver: RungeKutta, field: CompiledField, *, adaptive: bool) -> None:
         vars(self).update(vars(solver))
-        # A method that evaluates beside its ends says itself when.
-        self.time, self.carry = solver.time, solver.carry
         self.field = field
         self.plan = plan_of(solver, adaptive)
         self.wanted = [i for i, _ in self.plan[0]]

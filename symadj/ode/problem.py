@@ -24,7 +24,7 @@ from symadj.ode.engine import Emit, Step, StepObserver, integrate
 from symadj.ode.field import Evaluate, Field
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
-from symadj.solvers import SOLVERS, Attempt, RungeKutta, SidedRungeKutta
+from symadj.solvers import SOLVERS, Attempt, RungeKutta, Sides
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _variant(
         ends = (*tableau.b, *([0.0] * (tableau.end_index + 1 - tableau.stages)))
         lines = tuple((b,) for b in ends) if interp == "linear" else None
         tableau = dataclasses.replace(tableau, dense_a=(), dense_c=(), dense_b=lines)
-    return RungeKutta(tableau) if jumps == () else SidedRungeKutta(tableau, jumps, eps)
+    return RungeKutta(tableau, None if jumps == () else Sides(jumps, eps))
 
 
 class StepList:

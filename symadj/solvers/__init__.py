@@ -15,7 +15,7 @@ from symadj.solvers.midpoint import MIDPOINT
 from symadj.solvers.rk4 import RK4
 from symadj.solvers.rk38 import RK38
 from symadj.solvers.runge_kutta import Attempt, RungeKutta
-from symadj.solvers.sided import SidedRungeKutta
+from symadj.solvers.sides import Sides
 from symadj.solvers.tsit5 import TSIT5
 
 TABLEAUS: dict[str, ButcherTableau] = {
@@ -37,4 +37,4 @@ TABLEAUS: dict[str, ButcherTableau] = {
 }
 SOLVERS: dict[str, RungeKutta] = {name: RungeKutta(t) for name, t in TABLEAUS.items()}
 
-__all__ = ["SOLVERS", "TABLEAUS", "Attempt", "RungeKutta", "SidedRungeKutta"]
+__all__ = ["SOLVERS", "TABLEAUS", "Attempt", "RungeKutta", "Sides"]

@@ -9,6 +9,7 @@ from torch import Tensor
 from symadj.ode.field import Evaluate
 from symadj.ode.linear import Terms, combine, terms_of, weighted_sum
 from symadj.ode.tableau import ButcherTableau
+from symadj.solvers.sides import Sides
 
 
 class Attempt:
@@ -47,10 +48,17 @@ class RungeKutta:
     The list of stages is the tableau's extended one: its own, the end stage f(t1, y1), and those
     that only the continuous extension needs. A stage is evaluated when something first asks for it.
     The object holds coefficients only; what a step produced is in its `Attempt`.
+
+    Args:
+        tableau: the coefficients.
+        sides: of a field that jumps: a step that ends at a jump evaluates its stages with c_i = 1
+            just before, one that begins there those with c_i = 0 just after, and the two share no
+            stage.
     """
 
-    def __init__(self, tableau: ButcherTableau) -> None:
+    def __init__(self, tableau: ButcherTableau, sides: Sides | None = None) -> None:
         self.tableau = tableau
+        self.sides = sides
         self.name = tableau.name
         self.order = tableau.order
         self.end = tableau.end_index
@@ -122,14 +130,15 @@ class RungeKutta:
 
     def start(self, t0: float, t1: float) -> float:
         """When the first stage of a solve from t0 towards t1 is evaluated."""
-        return t0
+        return t0 if self.sides is None else self.sides.beside(t0, t1 - t0)
 
     def time(self, attempt: Attempt, i: int) -> float:
         """The time of stage i: t0 and t1 exactly at the ends, so that shared values agree."""
         c = self.nodes[i]
-        if c == 0:
-            return attempt.t0
-        return attempt.t1 if c == 1 else attempt.t0 + c * attempt.h
+        if c not in (0, 1):
+            return attempt.t0 + c * attempt.h
+        end, inward = (attempt.t1, -attempt.h) if c else (attempt.t0, attempt.h)
+        return end if self.sides is None else self.sides.beside(end, inward)
 
     def state(self, attempt: Attempt, i: int) -> Tensor:
         """Y_i, the state at which stage i is evaluated."""
@@ -138,7 +147,9 @@ class RungeKutta:
         return combine(attempt.y0, attempt.h, self.rows[i], attempt.ks)
 
     def carry(self, attempt: Attempt) -> Tensor | None:
-        """f(t1, y1) where it was evaluated: the next step's first stage."""
+        """f(t1, y1) where it was evaluated and is the next step's first stage."""
+        if self.sides is not None and self.sides.jumps_at(attempt.t1):
+            return None
         return attempt.ks[self.end]
 
     def estimate(
