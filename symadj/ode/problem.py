@@ -142,7 +142,7 @@ def stepping(
         time_dtype: of the time that the field is given, whose resolution tells the sides of a jump.
     """
     t0, t1 = times[0], times[-1]
-    jumps = tuple(t for t in map(float, settings.jump_t) if t0 < t <= t1 or t1 <= t < t0)
+    jumps = tuple(t for t in map(float, settings.jump_t) if (t - t0) * (t1 - t0) > 0)
     if not (jumps or settings.perturb or settings.interp):
         return settings.solver
     eps = torch.finfo(time_dtype).eps

@@ -67,7 +67,7 @@ class Asked:
             warnings.warn(
                 f"method {method.name!r} has no option {unknown[0]!r}, which is ignored."
                 f"{suggest(unknown[0], known)}",
-                stacklevel=5,
+                stacklevel=4,
             )
         given = {name: value for name, value in options.items() if name in known}
         least_rtol, rtols = tolerance_of("rtol", rtol, self.layout)

@@ -30,7 +30,9 @@ class OvershootingSteps(AdaptiveSteps):
         self, settings: SolverSettings, times: Sequence[float], order: int, norm: Norm
     ) -> None:
         super().__init__(settings, times, order, norm)
-        self.stops = [t for t in self.stops if t != self.t_end]
+        # Those beyond the last output too, which the last step may not pass either.
+        stops = {float(t) for t in (*settings.step_t, *settings.jump_t)}
+        self.stops = sorted(stops, reverse=self.sign > 0)
         self.span = math.inf
 
     def _end(self, t: float) -> float:

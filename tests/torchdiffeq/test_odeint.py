@@ -219,6 +219,18 @@ def test_jumps(options: dict[str, Any]) -> None:
     assert float((ys[-1] - math.exp(-0.7 + 1.3)).abs().max()) < 1e-6
 
 
+def test_the_last_step_passes_no_jump_beyond_the_last_output() -> None:
+    times: list[float] = []
+
+    def field(t: Tensor, y: Tensor) -> Tensor:
+        times.append(float(t))
+        return broken(t, y)
+
+    t = torch.tensor([0.0, 0.699], dtype=torch.float64)
+    odeint(field, torch.ones(2, dtype=torch.float64), t, options={"jump_t": [0.7, -0.1]})
+    assert max(times) < 0.7
+
+
 def test_grid_points_are_landed_on() -> None:
     field = Swing()
     odeint(field, start(), T, options={"grid_points": torch.tensor([0.7])})
