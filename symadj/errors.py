@@ -121,6 +121,8 @@ class MaxStepsExceeded(SolveError):
 def suggest(given: object, allowed: Iterable[str]) -> str:
     """Says which names are allowed and, where one is near, which was probably meant."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
+    alike = [difflib.SequenceMatcher(None, name, str(given)).ratio() for name in names]
+    # Of names that are equally near, the first.
+    best = max(range(len(names)), key=alike.__getitem__, default=0)
+    hint = f" Did you mean '{names[best]}'?" if names and alike[best] >= 0.5 else ""
     return f"{hint} Allowed: {', '.join(names)}."
