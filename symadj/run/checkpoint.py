@@ -100,10 +100,12 @@ def check_state(state: Mapping[str, Any], like: Mapping[str, Any], optimizer: Op
     if state["best"] is not None:
         best = {"iteration": 0, "metric": 0.0, "model": like["model"]}
         _compare(state["best"], best, "best")
+        _within(state["best"]["iteration"], "best.iteration", state["progress"]["iteration"])
     version, internal, _ = like["random"]["python"]
     random = {"cuda": _ANYTHING, "python": [version, internal, None]}
     _compare(state["random"], {**like["random"], **random}, "random")
-    _check_optimizer(state["optimizer"], like["optimizer"], optimizer)
+    begun = state["progress"]["iteration"] > 0
+    _check_optimizer(state["optimizer"], like["optimizer"], optimizer, begun)
 
 
 _MEMORY = (
@@ -119,17 +121,21 @@ def _check_progress(progress: Any, like: Mapping[str, Any]) -> None:
     _compare(progress, {**like, "loss": _ANYTHING}, "progress")
     loss = progress["loss"]
     _need(isinstance(loss, float), "progress.loss", loss, "a number")
-    for name in ("iteration", "wall", "stale", "validated"):
+    for name in ("iteration", "wall"):
         _need(progress[name] >= 0, f"progress.{name}", progress[name], "at least 0")
     for name, count in progress["stats"].items():
         _need(count >= 0, f"progress.stats.{name}", count, "at least 0")
-    done = progress["iteration"]
     for name in ("stale", "validated"):
-        wanted = f"at most progress.iteration={done}"
-        _need(progress[name] <= done, f"progress.{name}", progress[name], wanted)
+        _within(progress[name], f"progress.{name}", progress["iteration"])
 
 
-def _check_optimizer(state: Any, like: Mapping[str, Any], optimizer: Optimizer) -> None:
+def _within(count: int, where: str, done: int) -> None:
+    _need(0 <= count <= done, where, count, f"from 0 to progress.iteration={done}")
+
+
+def _check_optimizer(
+    state: Any, like: Mapping[str, Any], optimizer: Optimizer, begun: bool
+) -> None:
     """The parameters' entries are those that the optimiser itself makes in its first step."""
     groups = like["param_groups"]
     _compare(state, {"state": _ANYTHING, "param_groups": [_ANYTHING] * len(groups)}, "optimizer")
@@ -139,6 +145,9 @@ def _check_optimizer(state: Any, like: Mapping[str, Any], optimizer: Optimizer) 
         _compare_common(group, one, where, ("lr", "params"))
         _need(group["params"] == one["params"], where, group["params"], str(one["params"]))
     numbered = dict(_numbered(like["param_groups"], optimizer))
+    kept = any(entries for _, entries in numbered.values())
+    missing = begun and kept and not state["state"]
+    _need(not missing, "optimizer.state", {}, "what the iterations before have left there")
     for number, entry in state["state"].items():
         where = f"optimizer.state.{number}"
         _need(number in numbered, where, number, f"one of {len(numbered)} parameters")

@@ -8,6 +8,8 @@ import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +21,8 @@ from symadj.run.files import open_file, unwritable, write_text
 
 _COUNTS = ("forward", "recomputed", "with_graph", "vjps", "accepted", "rejected")
 _VALIDATION = -2
+_LONGEST = 4096
+"""Characters of a row, and more."""
 
 
 def columns(monitor: str) -> tuple[str, ...]:
@@ -153,11 +157,13 @@ def _text(rows: list[list[str]] | list[tuple[str, ...] | list[str]]) -> str:
 def _rows_up_to(path: Path, last: int, width: int) -> dict[int, list[str]]:
     """The whole rows of iterations up to `last`, by iteration, in their order.
 
-    A row that a kill or a full disk cut off is shorter than the others and is no row.
+    A row that a kill or a full disk cut off is shorter than the others and is no row. Of a file
+    that no run has written not more is read than such a history can be long.
     """
     try:
         with open_file(path, newline="") as file:
-            rows = [row for row in csv.reader(file) if len(row) == width and row[0].isdecimal()]
+            lines = islice(iter(partial(file.readline, _LONGEST), ""), 2 * last + 1000)
+            rows = [row for row in csv.reader(lines) if len(row) == width and row[0].isdecimal()]
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, csv.Error) as error:

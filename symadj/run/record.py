@@ -147,8 +147,8 @@ def _check_fields(values: dict[str, Any]) -> None:
 def _number(name: str, value: Any) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"not a run record: metric {name} is {value!r}.") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"not a run record: metric {name} is no number ({error}).") from error
 
 
 def now() -> str:

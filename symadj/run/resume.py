@@ -130,6 +130,8 @@ def _more_than_values(text: str) -> str:
     for event in yaml.parse(text):
         if isinstance(event, yaml.AliasEvent):
             return f"it has an alias, *{event.anchor}"
+        if not depth and isinstance(event, (yaml.ScalarEvent, yaml.SequenceStartEvent)):
+            return "it is no mapping of names to values"
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:

@@ -54,8 +54,11 @@ class Watch:
     def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             path, mode, flags = arguments
-            if any(letter in (mode or "") for letter in "wax+") or flags & _WRITING:
+            if mode is None and flags & _WRITING:  # os.open
                 self._wrote(event, path, follows=not flags & os.O_NOFOLLOW)
+            elif any(letter in (mode or "") for letter in "wax+"):
+                # Whether a link is followed is for its opener to say, which is seen by itself.
+                self._wrote(event, path, follows=False)
         elif event in _PATHS:
             for number in _PATHS[event]:
                 self._wrote(event, arguments[number], follows=False)
