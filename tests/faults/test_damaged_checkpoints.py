@@ -105,7 +105,7 @@ def replaced(state: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     "share",
     [
         *(pytest.param(slice(n, None, 4), marks=pytest.mark.faults) for n in range(4)),
-        pytest.param(slice(4, None, 11), id="some"),
+        pytest.param(slice(4, None, 23), id="some"),
     ],
 )
 def test_a_wrong_entry_is_refused_before_anything_is_touched(

@@ -26,7 +26,11 @@ from tests.faults.runs import (
 CODES = [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO]
 SHARES = [
     *(pytest.param(slice(share, None, 4), marks=pytest.mark.faults) for share in range(4)),
-    pytest.param(slice(9, None, 20), id="some"),
+    pytest.param(slice(9, None, 30), id="some"),
+]
+LASTING = [
+    pytest.param(True, id="lasting"),
+    pytest.param(False, id="once", marks=pytest.mark.faults),
 ]
 
 
@@ -59,7 +63,7 @@ def failed(run: Path, words: list[str], fail: Fail) -> Ended:
     return done
 
 
-@pytest.mark.parametrize("lasting", [True, False], ids=["lasting", "once"])
+@pytest.mark.parametrize("lasting", LASTING)
 @pytest.mark.parametrize("share", SHARES)
 def test_a_training_on_a_failing_disk_loses_nothing(
     tmp_path: Path, whole: dict[int, dict[str, Any]], share: slice, lasting: bool
@@ -74,7 +78,7 @@ def test_a_training_on_a_failing_disk_loses_nothing(
             assert outcome(run) == whole[STEPS], (fail, done.text)
 
 
-@pytest.mark.parametrize("lasting", [True, False], ids=["lasting", "once"])
+@pytest.mark.parametrize("lasting", LASTING)
 @pytest.mark.parametrize("share", SHARES)
 def test_a_resume_on_a_failing_disk_loses_nothing(
     tmp_path: Path, finished: Path, whole: dict[int, dict[str, Any]], share: slice, lasting: bool

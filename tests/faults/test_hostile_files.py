@@ -132,7 +132,7 @@ def refuses(done: Ended, *words: str) -> list[str]:
     return [f"exit {done.code}, not refused"] if done.code != 2 else [f"no {w}" for w in missing]
 
 
-SHARES = [pytest.param(1, marks=pytest.mark.faults, id="all"), pytest.param(7, id="some")]
+SHARES = [pytest.param(1, marks=pytest.mark.faults, id="all"), pytest.param(11, id="some")]
 
 
 def each(cases: dict[str, Any], names: list[str], share: int) -> Iterator[tuple[str, Any, str]]:
@@ -256,7 +256,13 @@ def elsewhere(place: Place) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("case", ["data", "kept states", "runs", "a name"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        *("data", "kept states"),
+        *(pytest.param(case, marks=pytest.mark.faults) for case in ("runs", "a name")),
+    ],
+)
 def test_a_configuration_names_no_folder_to_write_to(place: Callable[[], Place], case: str) -> None:
     for reader in READ_CONFIG:
         here = place()
@@ -311,7 +317,7 @@ def other(path: Path, outside: Path) -> None:
         path.write_text("")
 
 
-@pytest.mark.parametrize("share", [SHARES[0], pytest.param(23, id="some")])
+@pytest.mark.parametrize("share", [SHARES[0], pytest.param(29, id="some")])
 @pytest.mark.parametrize("take_the_place", [linked, dangling, pipe, other])
 def test_only_regular_files_are_opened(
     place: Callable[[], Place], take_the_place: Callable[[Path, Path], None], share: int
@@ -340,7 +346,7 @@ def test_a_run_below_a_linked_directory_is_the_users_own_choice(
 LARGE = ["record.json", "config.yaml", "checkpoint.pt", "best.pt", "history.csv", "rollout.csv"]
 
 
-@pytest.mark.parametrize("share", [SHARES[0], pytest.param(13, id="some")])
+@pytest.mark.parametrize("share", [SHARES[0], pytest.param(17, id="some")])
 def test_a_file_too_large_to_be_one_of_a_run_takes_no_memory(
     place: Callable[[], Place], share: int
 ) -> None:
@@ -350,7 +356,8 @@ def test_a_file_too_large_to_be_one_of_a_run_takes_no_memory(
         with open(here.run / name, "wb") as file:
             file.truncate(4096 * MiB)
         done, bad = problems(here, reader)
-        if name in NEEDED.get(reader, ()):
+        # A history without rows is one that lacks them all, which is said aloud.
+        if name in NEEDED.get(reader, ()) and name != "history.csv":
             bad += refuses(done, name)
         found[name, reader] = bad
     nothing(found)

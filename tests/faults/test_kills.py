@@ -61,7 +61,7 @@ def moments(calls: Sequence[Call]) -> list[Kill]:
 # All moments take minutes, divided among processes; a few of them are always tested.
 SHARES = [
     *(pytest.param(slice(share, None, 8), marks=pytest.mark.faults) for share in range(8)),
-    pytest.param(slice(5, None, 27), id="some"),
+    pytest.param(slice(5, None, 40), id="some"),
 ]
 
 

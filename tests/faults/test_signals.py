@@ -93,8 +93,16 @@ def test_streams_that_go_away_end_nothing(tmp_path: Path, tail: str, sweep: list
     assert RunRecord.load(tmp_path / "run" / "record.json").status == "ok"
 
 
-@pytest.mark.parametrize("sweep", [[], ["-m"]], ids=["run", "sweep"])
-@pytest.mark.parametrize("gone", [(1,), (2,), (1, 2)], ids=["stdout", "stderr", "both"])
+@pytest.mark.parametrize(
+    ("gone", "sweep"),
+    [
+        ((1, 2), ["-m"]),
+        *(
+            pytest.param(gone, sweep, marks=pytest.mark.faults)
+            for gone, sweep in (((1,), []), ((2,), []), ((1, 2), []), ((1,), ["-m"]))
+        ),
+    ],
+)
 def test_a_full_disk_behind_the_streams_ends_nothing(
     tmp_path: Path, gone: tuple[int, ...], sweep: list[str]
 ) -> None:
@@ -106,13 +114,9 @@ def test_a_full_disk_behind_the_streams_ends_nothing(
     assert RunRecord.load(tmp_path / "run" / "record.json").status == "ok"
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
-    ("signum", "code"),
-    [
-        (signal.SIGHUP, 129),
-        pytest.param(signal.SIGINT, 130, marks=pytest.mark.faults),
-        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.faults),
-    ],
+    ("signum", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
 def test_a_signal_that_ends_a_run_saves_it(tmp_path: Path, signum: int, code: int) -> None:
     run = tmp_path / "run"
@@ -253,8 +257,11 @@ FAILING = {
 }
 
 
-@pytest.mark.parametrize("sweep", [False, True], ids=["run", "sweep"])
 @pytest.mark.parametrize("case", FAILING)
+@pytest.mark.parametrize(
+    "sweep",
+    [pytest.param(False, id="run"), pytest.param(True, id="sweep", marks=pytest.mark.faults)],
+)
 def test_a_command_that_fails_says_what_its_record_says(
     tmp_path: Path, case: str, sweep: bool
 ) -> None:

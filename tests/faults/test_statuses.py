@@ -55,7 +55,14 @@ def test_a_report_shows_every_failed_status(status: str, tmp_path: Path) -> None
     assert row.count("–") < 3, "a failure is a cell and no gap"
 
 
-@pytest.mark.parametrize("status", [status for status in STATUSES if status != "ok"])
+@pytest.mark.parametrize(
+    "status",
+    [
+        pytest.param(status, marks=() if status == "error" else pytest.mark.faults)
+        for status in STATUSES
+        if status != "ok"
+    ],
+)
 def test_a_sweep_goes_on_from_the_checkpoint_of_every_failed_run(
     status: str, tmp_path: Path, finished: Path
 ) -> None:
