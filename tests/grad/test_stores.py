@@ -17,7 +17,7 @@ from torch import Tensor
 from symadj import IncompatibleError, InputError, odeint, solve
 from symadj.errors import StorageError
 from symadj.grad import ACA, Symplectic
-from symadj.grad.stores import Disk
+from symadj.grad.stores import Blocks, Disk
 from tests.fields import Wave, start
 
 T = torch.tensor([0.0, 1.0], dtype=torch.float64)
@@ -182,6 +182,37 @@ def test_the_room_of_dropped_tensors_is_used_again() -> None:
     assert third.offset == first.offset
     assert torch.equal(place.get(third), one + 1)
     assert torch.equal(place.get(second), two)
+
+
+@pytest.mark.parametrize("store", ["steps", "stages"])
+def test_many_states_lie_in_few_blocks(store: str) -> None:
+    steps, field, y0 = 500, Wave(), start(4, 3)
+    options = {"num_steps": steps}
+    ys = odeint(field, y0, T, method="rk4", options=options, gradient=Symplectic(store))
+    kept = store_of(ys)
+    states = [one.key for one in (kept.starts if store == "steps" else flat(kept.kept))]
+    assert len(states) == steps * (1 if store == "steps" else 4)
+    blocks = {s.untyped_storage().data_ptr(): s.untyped_storage().nbytes() for s in states}
+    assert len(blocks) < 100
+    assert sum(blocks.values()) < 1.15 * sum(s.nbytes for s in states)
+    assert kept.resident_bytes == len(states) * y0.nbytes
+    ours = torch.autograd.grad(ys.sin().sum(), [y0, field.weight])
+    ys = odeint(field, y0, T, method="rk4", options=options, gradient="aca")
+    for mine, other in zip(
+        ours, torch.autograd.grad(ys.sin().sum(), [y0, field.weight]), strict=True
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
+
+
+def flat(kept: list[dict]) -> list:
+    return [one for step in kept for one in step.values()]
+
+
+def test_blocks_hold_the_bits_of_tensors_of_several_shapes() -> None:
+    place = Blocks()
+    given = [torch.randn(3, 2 + i % 2) for i in range(300)] + [torch.randn(0, 3)]
+    for tensor, key in zip(given, [place.put(t) for t in given], strict=True):
+        assert torch.equal(place.get(key), tensor)
 
 
 @pytest.mark.gpu

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from symadj.grad.stores.base import Kept, Store
 from symadj.grad.stores.options import StoreOptions
-from symadj.grad.stores.places import Disk, Here, Host, Place
+from symadj.grad.stores.places import Blocks, Disk, Here, Host, Place
 from symadj.grad.stores.revolve import Revolve
 from symadj.grad.stores.stages import Stages
 from symadj.grad.stores.steps import Steps
 
 __all__ = [
+    "Blocks",
     "Disk",
     "Here",
     "Host",

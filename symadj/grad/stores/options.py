@@ -7,7 +7,7 @@ from pathlib import Path
 
 from symadj.errors import IncompatibleError, InputError, suggest
 from symadj.grad.stores.base import Store
-from symadj.grad.stores.places import Disk, Here, Host, Place
+from symadj.grad.stores.places import Blocks, Disk, Here, Host, Place
 from symadj.grad.stores.revolve import Revolve, schedules
 from symadj.grad.stores.stages import Stages
 from symadj.grad.stores.steps import Steps
@@ -94,7 +94,9 @@ class StoreOptions:
     def _place(self) -> Place:
         if self.offload == "disk":
             return Disk(Path(self.offload_dir) if self.offload_dir else None)
-        return Host() if self.offload == "cpu" else Here()
+        if self.offload == "cpu":
+            return Host()
+        return Here() if self.store == "revolve" else Blocks()
 
     def given(self) -> str:
         """The settings that are not the default, as arguments."""
