@@ -199,7 +199,12 @@ class Functions:
         if self.given_up:
             return None
         if name in self.ready:
-            return self._called(name, arguments)
+            try:
+                return self._called(name, arguments)
+            except _compiler_errors() as error:
+                # It has changed into something that must be compiled anew, once too often.
+                self.give_up(_reason(error))
+                return None
         started = time.perf_counter()
         try:
             result = self._called(name, arguments)
@@ -257,12 +262,16 @@ def _copy_of(function: Any) -> Any:
 
 
 def _compiler_errors() -> tuple[type[Exception], ...]:
-    from torch._dynamo.exc import TorchDynamoException
+    from torch._dynamo import exc
     from torch._inductor.exc import InductorError
 
-    return TorchDynamoException, InductorError
+    # Older versions of torch have no type of its own for too many recompilations.
+    limit = getattr(exc, "FailOnRecompileLimitHit", exc.TorchDynamoException)
+    return exc.TorchDynamoException, InductorError, limit
 
 
 def _reason(error: Exception) -> str:
+    if "RecompileLimit" in type(error).__name__:
+        return "it is another one at every call, to be compiled anew; does it count its calls?"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"torch.compile refuses it ({type(error).__name__}: {lines[0] if lines else ''})"

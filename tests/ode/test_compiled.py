@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
-from symadj import solve
+from symadj import odeint, solve
 from symadj.errors import IncompatibleError, InputError
 from symadj.grad import Symplectic
 from symadj.models.cnf import DensityField
@@ -228,3 +228,81 @@ def test_other_methods_refuse_compilation(network: MLP, gradient: str) -> None:
 def test_compile_is_true_or_false(network: MLP) -> None:
     with pytest.raises(InputError, match="compile='yes'; it must be true or false"):
         solved(density(network), start(), [0.0, 1.0], options={"compile": "yes"})
+
+
+class Counting(nn.Module):
+    """What would be compiled anew for every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(0.5, dtype=DOUBLE))
+        self.calls = 0
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        self.calls += 1
+        return self.w * y
+
+
+@pytest.mark.slow
+def test_a_module_that_counts_its_calls_runs_without_compilation() -> None:
+    field, y0 = Counting(), torch.ones(3, dtype=DOUBLE)
+    words = "Counting is not compiled.*does it count its calls"
+    with torch._dynamo.config.patch(recompile_limit=1), pytest.warns(UserWarning, match=words):
+        ys = solved(field, y0, [0.0, 1.0], options={"compile": True}).ys
+    (found,) = torch.autograd.grad(ys[-1].sum(), field.w)
+    (exact,) = torch.autograd.grad(solved(field, y0, [0.0, 1.0]).ys[-1].sum(), field.w)
+    assert abs(found - exact) < 1e-12
+
+
+def test_random_numbers_and_in_place_changes_run_without_compilation() -> None:
+    class Dropping(Counting):
+        def forward(self, t: Tensor, y: Tensor) -> Tensor:
+            return self.w * nn.functional.dropout(y, 0.4)
+
+    class Spoiling(Counting):
+        def forward(self, t: Tensor, y: Tensor) -> Tensor:
+            return self.w * y.mul_(0.5)
+
+    y0 = torch.ones(3, dtype=DOUBLE)
+    for kind, words in ((Dropping, "draws random numbers"), (Spoiling, "its state in place")):
+        field, found = kind(), []
+        for compiles in (True, False):
+            torch.manual_seed(0)
+            with pytest.warns(match=words) if compiles else contextlib.nullcontext():
+                ys = solved(field, y0, [0.0, 1.0], options={"compile": compiles}).ys
+            found += torch.autograd.grad(ys[-1].sum(), field.w)
+        assert torch.equal(*found)
+        assert torch.equal(y0, torch.ones_like(y0))
+
+
+class Outer(nn.Module):
+    """A model that solves, to be compiled as a whole."""
+
+    def __init__(self, gradient: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+        self.gradient = gradient
+
+    def forward(self, y0: Tensor) -> Tensor:
+        times = torch.tensor([0.0, 0.6, 1.0], dtype=DOUBLE)
+        return odeint(
+            lambda t, y: self.net(y) * torch.cos(3 * t), self.net(y0), times,
+            rtol=1e-6, atol=1e-6, gradient=self.gradient,
+        )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gradient", ["symplectic", "adjoint", "backprop"])
+def test_a_compiled_model_around_a_solve(gradient: str) -> None:
+    model = Outer(gradient)
+    compiled_model = torch.compile(model)
+    params = list(model.parameters())
+    for seed in range(4):
+        y0, _ = start(seed)
+        y0 = torch.cat([y0, y0[:, :1]], 1)
+        ours, exact = compiled_model(y0), model(y0)
+        torch.testing.assert_close(ours, exact, rtol=1e-10, atol=1e-10)
+        found = torch.autograd.grad(ours.sin().sum(), params)
+        for mine, other in zip(found, torch.autograd.grad(exact.sin().sum(), params), strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9)
