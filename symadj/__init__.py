@@ -5,6 +5,7 @@ from __future__ import annotations
 from symadj.errors import (
     CapturedTensorError,
     DoubleBackwardError,
+    FieldChangedError,
     IncompatibleError,
     InputError,
     MaxStepsExceeded,
@@ -28,6 +29,7 @@ __all__ = [
     "SOLVERS",
     "CapturedTensorError",
     "DoubleBackwardError",
+    "FieldChangedError",
     "GradientMethod",
     "IncompatibleError",
     "InputError",

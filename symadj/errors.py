@@ -31,6 +31,10 @@ class DoubleBackwardError(SymadjError, RuntimeError):
     """A gradient of a gradient was asked of a method that computes first derivatives only."""
 
 
+class FieldChangedError(SymadjError, RuntimeError):
+    """The field was another one in the backward pass than in the solve, so no gradient is right."""
+
+
 class MemoryBudgetExceeded(SymadjError, MemoryError):
     """A metered step needed more memory than its budget allows."""
 

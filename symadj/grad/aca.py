@@ -11,7 +11,6 @@ from torch import Tensor
 
 from symadj.grad.base import Outputs, Replay, StepwiseReplay
 from symadj.ode.engine import Step
-from symadj.ode.field import grad_or_none
 from symadj.solvers import Attempt
 
 
@@ -50,8 +49,8 @@ class ACA(StepwiseReplay):
             values = solver.dense(field.traced, attempt, [theta for theta, _ in outputs])
         assert attempt.y1 is not None
         field.stats.vjps += sum(k is not None for k in attempt.ks)
-        of_start, *of_params = grad_or_none(
-            [attempt.y1, *values], [leaf, *field.params], [cotangent, *(g for _, g in outputs)]
+        of_start, *of_params = field.pull(
+            [attempt.y1, *values], leaf, [cotangent, *(g for _, g in outputs)]
         )
         replay.gradients.add(of_params)
         assert of_start is not None

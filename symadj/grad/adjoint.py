@@ -8,6 +8,7 @@ arXiv:2009.09457.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from symadj.errors import IncompatibleError
 from symadj.grad.base import OneNodeMethod
 from symadj.grad.once import first_order_only
 from symadj.grad.quadrature import Quadrature
+from symadj.ode.callbacks import Callbacks
 from symadj.ode.control import (
     AdaptiveSteps,
     FixedSteps,
@@ -113,9 +115,22 @@ class _Forward:
         self.k0: Tensor | None = k0
 
     def run(self, y0: Tensor) -> Tensor:
-        with self.problem.field.phase("forward"):
-            k0, self.k0 = self.k0, None
-            return self.problem.solve_plain(y0, k0=k0, observer=self.steps)
+        field = self.problem.field
+        with field.phase("forward"):
+            ys = self.problem.solve_plain(y0, k0=self.k0, observer=self.steps)
+        if field.draws is not None or field.drew_late(self.problem.times[0]):
+            warnings.warn(
+                "func draws random numbers, new ones in the backward solve of "
+                'gradient="adjoint", so its gradient is that of another field. Take a method that '
+                'repeats them, such as gradient="symplectic".',
+                stacklevel=2,
+            )
+            self.k0 = None
+        self.k0 = self.k0 if field.checked else None
+        if self.k0 is not None:
+            field.stats.checkpoint_bytes += self.k0.nbytes
+        field.settle()
+        return ys
 
 
 class _AdjointFunction(torch.autograd.Function):
@@ -131,9 +146,12 @@ class _AdjointFunction(torch.autograd.Function):
     @staticmethod
     @first_order_only
     def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        ys = ctx.saved_tensors[0]
         forward: _Forward = ctx.forward
-        with forward.problem.field.phase("backward"):
+        problem, field, k0 = forward.problem, forward.problem.field, forward.k0
+        field.refuse_changes()
+        ys = ctx.saved_tensors[0]
+        with field.backward(problem.start, None if k0 is None else lambda: k0):
+            field.conclude(ys[0])
             solve = _BackwardSolve(forward)
             of_y0 = solve.run(ys, cotangents)
         return None, of_y0, *solve.gradients.results()
@@ -159,6 +177,7 @@ class _BackwardSolve:
         )
         self.backward_grid = self._fixed_grid(forward)
         self.last_step: float | None = None
+        self.callbacks = Callbacks(self.field.func, self.field.layout, adjoint=True)
 
     def run(self, ys: Tensor, cotangents: Tensor) -> Tensor:
         """The cotangent of y0; the parameters' ones are in `gradients`."""
@@ -185,6 +204,7 @@ class _BackwardSolve:
             ratio=self._ratio,
             k0=k0,
             observer=self.quadrature,
+            callbacks=self.callbacks,
         )
         if isinstance(controller, AdaptiveSteps):
             self.last_step = controller.h

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import weakref
@@ -172,6 +173,7 @@ def _count_steps(problem: Problem, y0: Tensor) -> int:
     if not problem.settings.adaptive:
         return _fixed_steps(problem)
     steps = StepList()
+    problem = dataclasses.replace(problem, callbacks=False)
     field = problem.field
     counted, field.stats = field.stats, SolveStats()
     try:

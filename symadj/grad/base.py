@@ -11,11 +11,12 @@ from torch import Tensor
 
 from symadj.errors import IncompatibleError, SymadjError
 from symadj.grad.once import first_order_only
-from symadj.grad.stores import Store, StoreOptions
+from symadj.grad.stores import Kept, Store, StoreOptions
 from symadj.grad.stores.base import last_pass
 from symadj.ode.engine import Step
-from symadj.ode.field import Field
+from symadj.ode.field import Field, LeavesFound
 from symadj.ode.problem import Problem, StepList
+from symadj.ode.transforms import refuse_transforms
 from symadj.solvers import Attempt
 
 Outputs = Sequence[tuple[float, Tensor]]
@@ -53,14 +54,21 @@ class OneNodeMethod(GradientMethod):
 
     def solve(self, problem: Problem, y0: Tensor) -> tuple[Tensor, list[Step]]:
         """Finds what needs a gradient, then solves forward without graph."""
-        field = problem.field
+        refuse_transforms(self.name, y0)
+        field, times = problem.field, problem.times
+        field.checked = problem.settings.check_field
         with torch.no_grad(), field.phase("forward"):
-            k0 = field.probe(problem.start, y0, again=problem.times[-1:])
+            k0 = field.probe(problem.start, y0, again=times[-1:], t0=times[0])
         if y0.requires_grad or field.params:
             return self.solve_as_node(problem, y0, k0)
         steps = StepList()
-        with field.phase("forward"):
-            return problem.solve_plain(y0, k0=k0, observer=steps), steps.steps
+        try:
+            with field.phase("forward"):
+                evaluate = field.look if field.seeks else field.value
+                ys = problem.solve_plain(y0, k0=k0, observer=steps, evaluate=evaluate)
+        except LeavesFound:
+            return self.solve_as_node(problem, y0, k0)
+        return ys, steps.steps
 
     @abstractmethod
     def solve_as_node(self, problem: Problem, y0: Tensor, k0: Tensor) -> tuple[Tensor, list[Step]]:
@@ -199,14 +207,23 @@ class _Forward:
         self.problem = problem
         self.store = store
         self.k0: Tensor | None = k0
+        self.first: Kept | None = None
         self.played_back = False
 
     def run(self, y0: Tensor) -> Tensor:
         """The outputs; afterwards the store has what the backward pass needs."""
-        field = self.problem.field
+        field, t0 = self.problem.field, self.problem.times[0]
         with field.phase("forward"):
-            k0, self.k0 = self.k0, None
-            ys = self.problem.solve_plain(y0, k0=k0, observer=self.store)
+            ys = self.problem.solve_plain(y0, k0=self.k0, observer=self.store)
+            if field.drew_late(t0):
+                self.store = self.method.open_store(self.problem)
+                ys = self.problem.solve_plain(y0, k0=self.k0, observer=self.store)
+        field.settle()
+        k0, self.k0 = self.k0, None
+        if field.checked and not self.store.has_first_stage:
+            assert k0 is not None
+            self.first = Kept(self.store.place, k0)
+            field.stats.checkpoint_bytes += self.first.nbytes
         field.stats.checkpoint_bytes += self.store.resident_bytes
         return ys
 
@@ -227,15 +244,19 @@ class _ReplayFunction(torch.autograd.Function):
     @staticmethod
     @first_order_only
     def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        y0 = ctx.saved_tensors[0]
         forward: _Forward = ctx.solve
+        problem, field = forward.problem, forward.problem.field
+        field.refuse_changes()
+        y0 = ctx.saved_tensors[0]
         if forward.played_back:
             raise SymadjError(
                 "a backward pass of this solve broke off before, when part of what was kept for it "
                 "had gone already. Solve again, or call backward with retain_graph=True."
             )
         forward.played_back = release = last_pass()
-        replay = Replay(forward.problem, forward.store, release=release)
-        with replay.field.phase("backward"):
+        replay = Replay(problem, forward.store, release=release)
+        first = None if forward.first is None else forward.first.get
+        with field.backward(problem.start, first):
             of_y0 = forward.method.pull_solve(replay, y0, cotangents)
+            field.conclude(y0)
         return None, of_y0, *replay.gradients.results()

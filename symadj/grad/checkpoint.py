@@ -10,7 +10,6 @@ from torch import Tensor
 from symadj.grad.base import Replay, ReplayMethod
 from symadj.grad.stores import Store
 from symadj.ode.control import FixedSteps
-from symadj.ode.field import grad_or_none
 from symadj.ode.problem import Problem
 
 
@@ -40,7 +39,7 @@ class Checkpoint(ReplayMethod):
             )
         field.stats.accepted = before.accepted
         field.stats.vjps += field.stats.with_graph - before.with_graph
-        of_start, *of_params = grad_or_none(outputs, [leaf, *field.params], list(cotangents))
+        of_start, *of_params = field.pull(outputs, leaf, list(cotangents))
         replay.gradients.add(of_params)
         assert of_start is not None
         return of_start

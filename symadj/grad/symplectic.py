@@ -63,6 +63,8 @@ class Symplectic(StepwiseReplay):
     ) -> Tensor:
         """As in the class's formula."""
         field, solver = replay.field, replay.problem.solver
+        if step.t0 == replay.problem.times[0]:
+            field.expect(attempt.ks[0])
         stages = solver.needed_stages([theta for theta, _ in outputs])
         sources = _sources(solver, cotangent, outputs)
         solver.fill(field.value, attempt, stages[:-1])
@@ -79,6 +81,7 @@ class Symplectic(StepwiseReplay):
             attempt.ks[i] = None
             w = _cotangent_of_stage(solver, i, attempt.h, sources, pulled)
             time, state = solver.time(attempt, i), solver.state(attempt, i)
+            solver.before(attempt, i)
             mu = field.pull_back(time, state, w, replay.gradients)
             # Else they would live on beside the next stage's.
             del w, state

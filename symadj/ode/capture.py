@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node
+from torch.autograd.graph import Node, get_gradient_edge
 
-from symadj.errors import CapturedTensorError
+from symadj.errors import CapturedTensorError, IncompatibleError
 
 
 def sequence_mark() -> int:
@@ -32,19 +32,25 @@ def leaves_behind(
     Raises:
         CapturedTensorError: the graph leaves the field through a tensor that is neither a leaf nor
             named, or a named tensor was computed from a leaf that the field also uses.
+        IncompatibleError: the field uses reentrant checkpointing.
     """
-    if output.grad_fn is None:
+    if not output.requires_grad:
         return []
     inner = [tensor.grad_fn for tensor in named if tensor.grad_fn is not None]
     own = {id(tensor) for tensor in inputs}
     leaves: dict[int, Tensor] = {}
-    for node, slot in _walk(output.grad_fn, stops=inner):
+    for node, slot in _walk(get_gradient_edge(output).node, stops=inner):
         leaf = getattr(node, "variable", None)
         if leaf is not None:
             if id(leaf) not in own:
                 leaves[id(leaf)] = leaf
+        elif node.name() == "CheckpointFunctionBackward":
+            raise IncompatibleError(
+                "func uses torch.utils.checkpoint with use_reentrant=True, through which only "
+                'gradient="backprop" can differentiate. Give it use_reentrant=False.'
+            )
         elif _sequence_nr(node) <= mark:
-            _refuse(node, slot)
+            refuse_outer(node, slot)
     _refuse_shared_history(inner, leaves)
     return list(leaves.values())
 
@@ -68,13 +74,19 @@ def _sequence_nr(node: Node | None) -> int:
     return node._sequence_nr()  # type: ignore[attr-defined]
 
 
-def _refuse(node: Node, slot: int) -> None:
+def refuse_outer(node: Node, slot: int) -> None:
+    """Refuses a tensor computed outside the field, the output `slot` of `node`.
+
+    Raises:
+        CapturedTensorError: always.
+    """
     metadata = getattr(node, "_input_metadata", ())
     shape = tuple(metadata[slot].shape) if slot < len(metadata) else "unknown"
     raise CapturedTensorError(
         f"func captures a tensor of shape {shape} that needs a gradient and was computed outside "
         f"func (by {node.name()}), where this gradient method cannot follow. Name it: "
-        'odeint(..., params=(tensor,)), compute it inside func, or use gradient="backprop".'
+        'odeint(..., params=(tensor,)), compute it inside func, or use gradient="backprop". A '
+        "buffer that func writes its value to is such a tensor too: return a new one."
     )
 
 

@@ -49,13 +49,24 @@ class CompiledField(Field):
                 "on a CPU and at this size its own formulas, in blocks of rows, are faster"
             )
 
+    def probe(
+        self, t: float, y: Tensor, *, again: Sequence[float] = (), t0: float | None = None
+    ) -> Tensor:
+        """As `Field.probe`."""
+        k = super().probe(t, y, again=again, t0=t0)
+        if self.draws is not None:
+            self.functions.give_up("it draws random numbers")
+        elif self._call.spoils:
+            self.functions.give_up("it changes its state in place")
+        return k
+
     def value(self, t: float, y: Tensor) -> Tensor:
         """As `Field.value`."""
         k = self._run("value", self._time(t), y.detach())
         if k is None:
             return super().value(t, y)
         self.count(1)
-        return k
+        return self._compared(t, k)
 
     def pull_back(
         self, t: float, y: Tensor, cotangent: Tensor, gradients: ParameterGradients

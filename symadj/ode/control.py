@@ -280,6 +280,9 @@ def error_ratio(
 def error_scale(settings: SolverSettings, y0: Tensor, y1: Tensor) -> Tensor:
     """atol + rtol max(|y0|, |y1|)."""
     rtol, atol = settings.tolerances
+    if y0.dtype.itemsize == 2:
+        # Quotients by it leave the range of float16, in which small tolerances are zero.
+        y0, y1 = y0.float(), y1.float()
     return torch.maximum(y0.abs(), y1.abs()).mul_(rtol).add_(atol)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from symadj.errors import NonFiniteError
+from symadj.ode.callbacks import Callbacks
 from symadj.ode.control import Progress, StepController
 from symadj.ode.field import Evaluate
 from symadj.solvers import Attempt, RungeKutta
@@ -59,6 +60,7 @@ def integrate(
     k0: Tensor | None = None,
     emit: Emit | None = None,
     observer: StepObserver | None = None,
+    callbacks: Callbacks | None = None,
 ) -> Tensor:
     """Steps from times[0] to times[-1] and emits the state at every one of `times`.
 
@@ -76,6 +78,7 @@ def integrate(
         k0: f(times[0], y0) where it is known.
         emit: called as emit(index, state), in the order of times.
         observer: sees stages and accepted steps.
+        callbacks: of the user's module.
 
     Returns:
         The state where the last step ends.
@@ -91,11 +94,16 @@ def integrate(
     k = controller.begin(evaluate, y, k0)
     while waiting < len(times):
         t1 = controller.propose(progress)
+        if callbacks is not None:
+            callbacks.call(callbacks.step, t, y, t1)
         attempt = solver.attempt(evaluate, t, t1, y, k, watch)
         if controller.adaptive:
             assert ratio is not None
             error = float(ratio(attempt, solver.estimate(evaluate, attempt, watch)))
-            if not controller.judge(progress, error):
+            accepted = controller.judge(progress, error)
+            if callbacks is not None:
+                callbacks.call(callbacks.accept if accepted else callbacks.reject, t, y, t1)
+            if not accepted:
                 k = attempt.ks[0]
                 progress.reject()
                 continue

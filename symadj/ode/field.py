@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,11 @@ from symadj.errors import IncompatibleError, InputError
 from symadj.ode.capture import leaves_behind, sequence_mark
 from symadj.ode.gradients import ParameterGradients, own_method
 from symadj.ode.layout import StateLayout
+from symadj.ode.randomness import Draws, Generators
+from symadj.ode.situation import Situation
 from symadj.ode.stats import SolveStats
+from symadj.ode.user_function import UserFunction
+from symadj.ode.watch import Watch, refuse_changed
 
 if TYPE_CHECKING:
     from symadj.solvers import Attempt, RungeKutta
@@ -26,14 +31,25 @@ class Field:
     """dy/dt = func(t, y) on the engine's flat state.
 
     It evaluates the user's function, counts the evaluations, knows which tensors may receive a
-    gradient, and lets the function use autograd inside itself whether or not a graph is kept.
+    gradient, lets the function use autograd inside itself whether or not a graph is kept, and sees
+    to it that a backward pass evaluates what the solve did.
 
     Args:
         func: the user's function or module, called as `func(t, y)` with t a scalar tensor of the
             state's dtype (its real type where that is complex) and y in the shape of y0.
         layout: the layout of y0.
         params: tensors that the caller named besides a module's own parameters.
+
+    Attributes:
+        stats: what was evaluated.
+        params: the tensors that may receive a gradient.
+        checked: whether a backward pass is looked at: whether the field has changed since the
+            solve, and whether it reaches tensors that are none of `params`.
+        seeks: whether tensors beside those are looked for.
+        draws: the random numbers that the field has drawn, where it draws any.
     """
+
+    function_type: ClassVar[type[UserFunction]] = UserFunction
 
     def __init__(
         self, func: Callable[..., Any], layout: StateLayout, params: Sequence[Tensor] = ()
@@ -45,9 +61,16 @@ class Field:
         self.stats = SolveStats()
         self.backward_phase = False
         self.params = _trainable(func, params)
+        self.checked = True
+        self.seeks = True
+        self.draws: Draws | None = None
         self._autograd_inside = False
         self._own_pull_back = own_method(func, "pull_back", "forward")
         self._autocast = _autocast_of(layout.device)
+        self._call = self.function_type(func, layout, casts=self._autocast[2])
+        self._situation: Situation | None = None
+        self._quiet: Generators | None = None
+        self._watch: Watch | None = None
 
     def no_gradients(self) -> ParameterGradients:
         """A running sum of the parameters' gradients, at its beginning."""
@@ -60,14 +83,21 @@ class Field:
             try:
                 with torch.no_grad():
                     k = self._call(t, y.detach())
+                return self._compared(t, k.detach() if k.requires_grad else k)
             except RuntimeError as error:
                 if "does not require grad" not in str(error):
                     raise
                 self._autograd_inside = True
-            else:
-                return k.detach() if k.requires_grad else k
         with torch.enable_grad():
-            return self._call(t, y.detach()).detach()
+            k = self._call(t, y.detach().requires_grad_())
+        return self._compared(t, k.detach())
+
+    def _compared(self, t: float, k: Tensor) -> Tensor:
+        """k, after a look whether it is what it was in the solve."""
+        watch = self._watch
+        if watch is not None and t == watch.awaited:
+            watch.compare(k.detach())
+        return k
 
     def count(self, evaluations: int) -> None:
         """So many evaluations without graph were made."""
@@ -82,7 +112,7 @@ class Field:
         if not self.backward_phase:
             self.stats.forward += 1
         with torch.enable_grad():
-            return self._call(t, y)
+            return self._compared(t, self._call(t, y))
 
     def value_and_vjp(
         self, t: float, y: Tensor, cotangent: Tensor
@@ -96,8 +126,20 @@ class Field:
         self.stats.vjps += 1
         leaf = y.detach().requires_grad_()
         k = self.traced(t, leaf)
-        of_y, *of_params = grad_or_none([k], [leaf, *self.params], [cotangent])
+        of_y, *of_params = self.pull([k], leaf, [cotangent])
         return k.detach(), torch.zeros_like(y) if of_y is None else of_y, of_params
+
+    def pull(
+        self, outputs: Sequence[Tensor], leaf: Tensor, cotangents: Sequence[Tensor]
+    ) -> list[Tensor | None]:
+        """The cotangents of `leaf` and of `params`, through a graph that evaluations have made.
+
+        Raises:
+            CapturedTensorError: the graph reaches a tensor with a history that is none of these.
+        """
+        if self._watch is not None and self.seeks:
+            self._watch.graph(outputs, leaf)
+        return grad_or_none(outputs, [leaf, *self.params], cotangents)
 
     def pull_back(
         self, t: float, y: Tensor, cotangent: Tensor, gradients: ParameterGradients
@@ -139,46 +181,166 @@ class Field:
         """
         return None
 
-    def probe(self, t: float, y: Tensor, *, again: Sequence[float] = ()) -> Tensor:
-        """f(t, y), and the discovery of every tensor that the field's gradient must reach.
+    def probe(
+        self, t: float, y: Tensor, *, again: Sequence[float] = (), t0: float | None = None
+    ) -> Tensor:
+        """f(t, y), and the discovery of all that a backward pass must know of.
 
         Leaf tensors that a function captures join `params`. A module that differentiates itself
-        reaches its parameters and nothing else, so no graph is made to look behind.
+        reaches its parameters and nothing else, so no graph is made to look behind. Generators of
+        random numbers that move are followed from then on.
 
         Args:
             t: where the value is wanted.
             y: the state.
             again: further times at which a plain function is looked at; a module's parameters are
                 known beforehand.
+            t0: the start of the first step; None: t.
 
         Raises:
             CapturedTensorError: the field captures a non-leaf tensor that needs a gradient.
+            IncompatibleError: the field uses reentrant checkpointing.
         """
         if self._own_pull_back is not None and not self._autocast[2]:
-            return self.value(t, y)
-        value = self._look(t, y)
-        if not isinstance(self.func, nn.Module):
-            for time in again:
-                self._look(time, y)
+            value = self.value(t, y)
+            self._situation = Situation(self.func)
+            return value
+        generators = Generators(self.layout.device)
+        before = generators.states()
+        value = self._look(t, y) if self.seeks else self.value(t, y)
+        after = generators.states()
+        self._situation = Situation(self.func)
+        if self.seeks and not isinstance(self.func, nn.Module):
+            with self._situation.statistics_kept():
+                for time in again:
+                    self._look(time, y)
+        if generators.moved(before):
+            self.draws = Draws(generators, before, t if t0 is None else t0)
+            # The looks at other times have no part in the solve.
+            generators.restore(after)
+        else:
+            generators.mark(after)
+            self._quiet = generators
         return value
+
+    def look(self, t: float, y: Tensor) -> Tensor:
+        """f(t, y) without graph, for a solve in which nothing is known that needs a gradient.
+
+        Raises:
+            LeavesFound: func uses tensors that do; they have joined `params`.
+        """
+        k = self._look(t, y)
+        if self.params:
+            raise LeavesFound
+        return k
 
     def _look(self, t: float, y: Tensor) -> Tensor:
         """f(t, y); the leaves found behind it join `params`. The graph is gone on return."""
         self.stats.forward += 1
-        leaf = y.detach().requires_grad_()
         mark = sequence_mark()
-        with torch.enable_grad():
-            k = self._call(t, leaf)
-        found = leaves_behind(k, mark, inputs=[leaf], named=self.params)
-        self.params = _distinct([*self.params, *found])
-        if not k.requires_grad and (y.requires_grad or self.params):
+        needed = bool(y.requires_grad or self.params)
+        k, given = self._with_graph(t, y, needed or self._autograd_inside)
+        found = [
+            weakref.ref(leaf) for leaf in leaves_behind(k, mark, inputs=given, named=self.params)
+        ]
+        if needed and not k.requires_grad:
             warnings.warn(
                 "func's value does not depend differentiably on the state or on any parameter, so "
                 "its gradient is zero; if func calls torch.autograd.grad, it needs "
                 "create_graph=True.",
                 stacklevel=2,
             )
-        return k.detach()
+        k = k.detach()
+        # What func made itself is gone with the graph.
+        living = [leaf for reference in found if (leaf := reference()) is not None]
+        self.params = _distinct([*self.params, *living])
+        return k
+
+    def _with_graph(self, t: float, y: Tensor, needed: bool) -> tuple[Tensor, list[Tensor]]:
+        """f(t, y) with its graph, and what func was called with.
+
+        The state needs a gradient where that is `needed`: func may do with another one what no
+        gradient can pass, or be unable to do without.
+        """
+        leaf = y.detach().requires_grad_(needed)
+        given = [leaf]
+        try:
+            with torch.enable_grad():
+                return self._call(t, leaf, given), given
+        except RuntimeError as error:
+            if needed or "does not require grad" not in str(error):
+                raise
+        self._autograd_inside = True
+        return self._with_graph(t, y, True)
+
+    def settle(self) -> None:
+        """The solve is done: what its evaluations have changed, they may change again."""
+        if self._situation is not None:
+            self._situation.settle()
+
+    def drew_late(self, t0: float) -> bool:
+        """Whether the solve that was just made drew random numbers where the probe saw none.
+
+        If so, the generators are as before it, and are followed from now on.
+        """
+        quiet, self._quiet = self._quiet, None
+        if quiet is None or not quiet.moved(quiet.marked):
+            return False
+        self.draws = Draws(quiet, quiet.marked, t0)
+        quiet.restore(quiet.marked)
+        return True
+
+    def refuse_changes(self) -> None:
+        """Looks whether all that func uses is as it was in the solve.
+
+        Raises:
+            FieldChangedError: something is not.
+        """
+        change = self._situation.change() if self.checked and self._situation else None
+        if change is not None:
+            refuse_changed(change)
+
+    @contextlib.contextmanager
+    def backward(self, t0: float, first: Callable[[], Tensor] | None) -> Iterator[None]:
+        """The phase of a backward pass, which leaves generators and statistics as they are.
+
+        Args:
+            t0: when the solve evaluated it first.
+            first: gives f(t0, y0) as the solve had it; None: the store keeps it as a stage.
+
+        Raises:
+            CapturedTensorError: func used a leaf that needs a gradient and was not known.
+        """
+        assert self._situation is not None
+        generators = self.draws.generators if self.draws is not None else None
+        states = generators.states() if generators is not None else []
+        with self.phase("backward"), self._situation.statistics_kept():
+            self._watch = Watch(t0, first, self.layout, self.params) if self.checked else None
+            try:
+                yield
+                if self._watch is not None:
+                    self._watch.finish()
+            finally:
+                self._watch = None
+                if generators is not None:
+                    generators.restore(states)
+
+    def expect(self, k: Tensor | None) -> None:
+        """The first stage of the first step, where a store has kept it."""
+        if self._watch is not None and k is not None:
+            self._watch.expect(k)
+
+    def conclude(self, y0: Tensor) -> None:
+        """Evaluates the first stage of the solve where the backward pass has not done so.
+
+        Raises:
+            FieldChangedError: its value is another one.
+        """
+        watch = self._watch
+        if watch is not None and watch.awaited == watch.t0:
+            if self.draws is not None:
+                self.draws.restore(self.draws.t0, 0)
+            self.value(watch.t0, y0)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -197,42 +359,11 @@ class Field:
             self.backward_phase = False
 
     def _time(self, t: float) -> Tensor:
-        return torch.full((), t, dtype=self.layout.time_dtype, device=self.layout.device)
+        return self._call.time(t)
 
-    def _call(self, t: float, y: Tensor) -> Tensor:
-        layout = self.layout
-        k = self.func(self._time(t), layout.unflatten(y))
-        if layout.bare:
-            return self._checked(k, layout.shapes[0])
-        if not isinstance(k, (tuple, list)) or len(k) != len(layout.shapes):
-            raise InputError(
-                f"func returned {_describe(k)}; y0 is a tuple of {len(layout.shapes)} tensors of "
-                f"shapes {[tuple(s) for s in layout.shapes]}, so func must return such a tuple."
-            )
-        return torch.cat(
-            [self._checked(part, s).reshape(-1) for part, s in zip(k, layout.shapes, strict=True)]
-        )
 
-    def _checked(self, k: object, shape: torch.Size) -> Tensor:
-        """The field's value if it can be a derivative of a part of `shape`."""
-        layout = self.layout
-        if not isinstance(k, Tensor) or k.shape != shape:
-            raise InputError(
-                f"func returned {_describe(k)} where the state has shape {tuple(shape)}; "
-                "dy/dt must have the shape of y."
-            )
-        if k.device != layout.device:
-            raise InputError(
-                f"func returned a tensor on {k.device} where the state is on {layout.device}."
-            )
-        if k.dtype != layout.dtype:
-            if self._autocast[2] and k.is_floating_point():
-                return k.to(layout.dtype)
-            raise InputError(
-                f"func returned dtype {k.dtype} where the state has {layout.dtype}; convert the "
-                "model or y0 so that both agree (for instance model.to(y0.dtype))."
-            )
-        return k
+class LeavesFound(Exception):
+    """A solve that was taken for one without gradients turns out to need some."""
 
 
 def grad_or_none(
@@ -276,11 +407,3 @@ def _trainable(func: Callable[..., Any], params: Sequence[Tensor]) -> list[Tenso
 def _autocast_of(device: torch.device) -> tuple[str, torch.dtype, bool]:
     kind = device.type
     return kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
-
-
-def _describe(k: object) -> str:
-    if isinstance(k, Tensor):
-        return f"a tensor of shape {tuple(k.shape)}"
-    if isinstance(k, (tuple, list)):
-        return f"a {type(k).__name__} of {len(k)} entries"
-    return f"a {type(k).__name__}"

@@ -80,7 +80,8 @@ class StateLayout:
         """The root mean square of the entries; for a tuple the largest of the parts' ones."""
         if self.bare or len(self.shapes) == 1:
             return _rms(flat)
-        return torch.stack([_rms(part) for part in flat.split(self.sizes) if part.numel()]).amax()
+        parts = [_rms(part) for part in flat.split(self.sizes) if part.numel()]
+        return torch.stack(parts).amax() if parts else flat.new_zeros(())
 
 
 def _rms(x: Tensor) -> Tensor:

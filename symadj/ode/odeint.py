@@ -12,6 +12,8 @@ from torch import Tensor
 
 from symadj.errors import IncompatibleError, InputError
 from symadj.grad import Adjoint, GradientMethod, gradient_named
+from symadj.grad.once import fixed
+from symadj.ode.callbacks import warn_of_silent_callbacks
 from symadj.ode.compiled import CompiledField
 from symadj.ode.engine import Step
 from symadj.ode.field import Field
@@ -19,6 +21,7 @@ from symadj.ode.layout import State, StateLayout
 from symadj.ode.problem import Problem, StepList
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
+from symadj.ode.transforms import beside_the_compiler, refuse_vmap
 
 Func = Callable[..., Any]
 
@@ -79,13 +82,17 @@ def odeint(
 
     Args:
         func: a module or any callable, func(t, y) -> dy/dt with t a scalar tensor of the state's
-            (real) dtype and y, dy/dt in the structure of y0. It may use autograd inside itself.
+            (real) dtype and y, dy/dt in the structure of y0. It may use autograd inside itself;
+            what else it may do is in docs/fields.md. Its methods callback_step,
+            callback_accept_step and callback_reject_step are called as
+            `symadj.ode.callbacks.Callbacks` says.
         y0: the initial state, a floating point or complex tensor of any shape, or a tuple of
             tensors of one dtype.
         t: [K], K >= 2, strictly increasing or decreasing. Output times cost no steps.
         rtol: relative tolerance.
         atol: absolute tolerance.
-        method: a name in `symadj.solvers.SOLVERS`.
+        method: a name in `symadj.solvers.SOLVERS`. "rk4" is the classic rule of Kutta; torchdiffeq
+            has his 3/8 rule under that name, which here is "rk38".
         options: further fields of `SolverSettings`, such as {"num_steps": 20} or {"step_size": 0.1}
             for fixed steps.
         gradient: "symplectic", "backprop", "checkpoint", "aca", "adjoint", or an object such as
@@ -190,6 +197,7 @@ def solve(
     return solve_with(func, y0, t, settings, gradient, params)
 
 
+@beside_the_compiler
 def solve_with(
     func: Func,
     y0: State,
@@ -202,7 +210,7 @@ def solve_with(
     method = gradient_named(gradient)
     layout = StateLayout.of(y0)
     times = output_times(t, layout)
-    _warn_of_resolution(settings, layout)
+    _check_resolution(settings, layout)
     check_compilable(settings, method)
     compiled = settings.compile and torch.is_grad_enabled()
     field = (CompiledField if compiled else Field)(func, layout, params or ())
@@ -211,7 +219,9 @@ def solve_with(
 
 def solve_problem(problem: Problem, y0: State, t: Tensor, method: GradientMethod) -> Solution:
     """The solution of a problem that begins at y0, with the gradients that `t` asks for."""
+    refuse_vmap(y0)
     field, times = problem.field, problem.times
+    _warn_of_callbacks(problem, method)
     start = field.layout.flatten(y0)
     shift = _TimeShift.of(t, start.dtype, twice=method.differentiable_twice)
     if shift is not None:
@@ -246,6 +256,13 @@ def _steps(steps: Sequence[Step]) -> Steps:
     return Steps(t, h, steps[-1].t1)
 
 
+def _warn_of_callbacks(problem: Problem, method: GradientMethod) -> None:
+    settings, backward = problem.settings, None
+    if isinstance(method, Adjoint) and torch.is_grad_enabled():
+        backward = method.settings(settings).adaptive
+    warn_of_silent_callbacks(problem.field.func, adaptive=settings.adaptive, adjoint=backward)
+
+
 @dataclass
 class _TimeShift:
     """Makes a solve differentiable with respect to its times.
@@ -266,21 +283,23 @@ class _TimeShift:
 
     def start(self, field: Field, times: Sequence[float], y0: Tensor) -> Tensor:
         """The initial state, moving with t_0."""
-        self.slope0 = self._slope(field, times[0], y0)
+        self.slope0 = self._slope(field, times[0], y0, y0)
         return y0 - self.slope0 * self.dt[0]
 
     def outputs(self, field: Field, times: Sequence[float], ys: Tensor) -> Tensor:
         """The outputs, each moving with its time; the first one is y0 whatever t_0 is."""
         slopes = [
             self.slope0,
-            *(self._slope(field, t, y) for t, y in zip(times[1:], ys[1:], strict=True)),
+            *(self._slope(field, t, y, ys) for t, y in zip(times[1:], ys[1:], strict=True)),
         ]
         dt = self.dt.reshape(-1, *([1] * (ys.dim() - 1)))
         return ys + dt * torch.stack([s for s in slopes if s is not None])
 
-    def _slope(self, field: Field, t: float, y: Tensor) -> Tensor:
+    def _slope(self, field: Field, t: float, y: Tensor, solved: Tensor) -> Tensor:
         with field.phase("forward"):
-            return field.traced(t, y) if self.twice else field.value(t, y)
+            if self.twice:
+                return field.traced(t, y)
+            return fixed(field.value(t, y), self.dt, solved, *field.params)
 
 
 def output_times(t: Any, layout: StateLayout) -> tuple[float, ...]:
@@ -320,12 +339,24 @@ def _shortened(times: Tensor) -> str:
     return "[" + ", ".join(values if len(values) <= 8 else [*values[:5], "...", values[-1]]) + "]"
 
 
-def _warn_of_resolution(settings: SolverSettings, layout: StateLayout) -> None:
+def _check_resolution(settings: SolverSettings, layout: StateLayout) -> None:
+    """Warns of a relative tolerance that the state's dtype cannot resolve.
+
+    Raises:
+        InputError: the dtype has 16 bits, which leave a step control nothing to go by.
+    """
     eps = torch.finfo(layout.dtype).eps
-    if settings.adaptive and settings.rtol < 10 * eps:
-        warnings.warn(
-            f"rtol={settings.rtol:g} is below 10 eps = {10 * eps:.1e} of {layout.dtype}, which "
-            "cannot resolve it: steps may be rejected for rounding alone. Raise rtol or use a "
-            "float64 state.",
-            stacklevel=4,
+    if not settings.adaptive or settings.rtol >= 10 * eps:
+        return
+    if settings.rtol < eps and layout.dtype.itemsize == 2:
+        raise InputError(
+            f"rtol={settings.rtol:g} with a state of {layout.dtype}, whose rounding is {eps:.1e}. "
+            "Take a float32 state (and torch.autocast for the network's dtype), fixed steps, or "
+            f"tolerances of at least {eps:.0e}."
         )
+    warnings.warn(
+        f"rtol={settings.rtol:g} is below 10 eps = {10 * eps:.1e} of {layout.dtype}, which "
+        "cannot resolve it: steps may be rejected for rounding alone. Raise rtol or use a "
+        "float64 state.",
+        stacklevel=5,
+    )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from symadj.errors import NonFiniteError
+from symadj.ode.callbacks import Callbacks
 from symadj.ode.compiled import CompiledField, CompiledSteps
 from symadj.ode.control import (
     AdaptiveSteps,
@@ -22,6 +23,7 @@ from symadj.ode.control import (
 )
 from symadj.ode.engine import Emit, Step, StepObserver, integrate
 from symadj.ode.field import Evaluate, Field
+from symadj.ode.random_steps import RandomSteps
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
 from symadj.solvers import SOLVERS, Attempt, RungeKutta, Sides
@@ -35,21 +37,30 @@ class Problem:
         field: f, with its counts and parameters.
         times: the output times, strictly monotone.
         settings: solver, tolerances, options.
+        callbacks: whether those of the user's module are called.
     """
 
     field: Field
     times: tuple[float, ...]
     settings: SolverSettings
+    callbacks: bool = dataclasses.field(default=True, kw_only=True)
 
     @cached_property
-    def solver(self) -> RungeKutta:
-        """The stepping method."""
+    def _stepping(self) -> RungeKutta:
         return stepping(self.settings, self.times, self.field.layout.time_dtype)
+
+    @property
+    def solver(self) -> RungeKutta:
+        """The stepping method, which knows of the random numbers that the field draws."""
+        draws = self.field.draws
+        if draws is None:
+            return self._stepping
+        return RandomSteps(self._stepping, draws, replay=self.field.backward_phase)
 
     @property
     def start(self) -> float:
         """When the field is evaluated first: times[0], or just after where it jumps there."""
-        return self.solver.start(self.times[0], self.times[-1])
+        return self._stepping.start(self.times[0], self.times[-1])
 
     def controller(self) -> StepController:
         """A fresh controller for one solve over `times`."""
@@ -79,9 +90,10 @@ class Problem:
         """The forward solve; arguments and errors as `engine.integrate`'s."""
         controller = controller or self.controller()
         solver = self.solver
-        if isinstance(self.field, CompiledField):
+        if isinstance(self.field, CompiledField) and self.field.draws is None:
             solver = CompiledSteps(solver, self.field, adaptive=controller.adaptive)
         progress = Progress(self.field.stats, "forward", self.times[0], y0)
+        called = self.callbacks and not self.field.backward_phase
         try:
             return integrate(
                 evaluate,
@@ -94,6 +106,7 @@ class Problem:
                 k0=k0,
                 emit=emit,
                 observer=observer,
+                callbacks=Callbacks(self.field.func, self.field.layout) if called else None,
             )
         except NonFiniteError:
             if not controller.adaptive:
@@ -101,16 +114,22 @@ class Problem:
             raise
 
     def solve_plain(
-        self, y0: Tensor, *, k0: Tensor | None = None, observer: StepObserver | None = None
+        self,
+        y0: Tensor,
+        *,
+        k0: Tensor | None = None,
+        observer: StepObserver | None = None,
+        evaluate: Evaluate | None = None,
     ) -> Tensor:
-        """The outputs, [len(times), *y0.shape], without any graph."""
+        """The outputs, [len(times), *y0.shape], without any graph; by default of `field.value`."""
         with torch.no_grad():
             ys = y0.new_empty((len(self.times), *y0.shape))
 
             def write(index: int, y: Tensor) -> None:
                 ys[index] = y
 
-            self.integrate(self.field.value, y0, k0=k0, emit=write, observer=observer)
+            evaluate = evaluate or self.field.value
+            self.integrate(evaluate, y0, k0=k0, emit=write, observer=observer)
         return ys
 
     def _find_nonfinite_step(self, y0: Tensor) -> None:

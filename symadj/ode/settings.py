@@ -55,6 +55,8 @@ class SolverSettings:
         pi_beta: weight of the previous error in the PI controller; 0 makes it an I controller.
         compile: whether solves that are differentiated run compiled, as `symadj.ode.compiled` says;
             for gradient="symplectic" and a field that is a module.
+        check_field: whether a backward pass makes sure that func is still what it was in the solve,
+            and that all tensors behind it that need a gradient are known.
         norm: the user's own norm of an error, called with the structure of y0, returning a scalar
             tensor; None: the root mean square, for a tuple the largest of the parts' ones.
         interp: how outputs inside a step are found: "linear" or "cubic" (Hermite), or None, by the
@@ -87,6 +89,7 @@ class SolverSettings:
     max_factor: float = 10.0
     pi_beta: float = 0.0
     compile: bool = False
+    check_field: bool = True
     norm: Callable[[Any], Tensor] | None = None
     interp: str | None = None
     entrywise: tuple[Tensor, Tensor] | None = None
@@ -112,8 +115,9 @@ class SolverSettings:
         _require("min_factor", self.min_factor, above=0.0, at_most=1.0)
         _require("max_factor", self.max_factor, at_least=1.0)
         _require("pi_beta", self.pi_beta, at_least=0.0, at_most=0.2)
-        if not isinstance(self.compile, bool):
-            raise InputError(f"compile={self.compile!r}; it must be true or false.")
+        for name in ("compile", "check_field"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name}={getattr(self, name)!r}; it must be true or false.")
         if self.interp not in (None, *INTERPOLATIONS):
             raise InputError(
                 f"unknown interp {self.interp!r}.{suggest(self.interp, INTERPOLATIONS)}"

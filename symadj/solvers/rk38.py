@@ -1,7 +1,7 @@
 """Kutta's 3/8 rule: order 4, four stages, smaller error constants than the classical method.
 
 W. Kutta, Z. Math. Phys. 46 (1901). Hairer, Norsett, Wanner, Solving ODEs I, II.1.
-For fixed grids.
+For fixed grids. torchdiffeq has it under the name rk4.
 """
 
 from __future__ import annotations

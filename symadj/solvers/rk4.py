@@ -1,7 +1,7 @@
 """The classical Runge-Kutta method: order 4, four stages.
 
 W. Kutta, Z. Math. Phys. 46 (1901). Hairer, Norsett, Wanner, Solving ODEs I, II.1.
-The one to take on a fixed grid.
+The one to take on a fixed grid. What torchdiffeq calls rk4 is the 3/8 rule, `rk38` here.
 """
 
 from __future__ import annotations

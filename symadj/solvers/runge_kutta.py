@@ -117,9 +117,13 @@ class RungeKutta:
         """Evaluates the wanted stages (ascending, closed under dependence) not yet held."""
         for i in wanted:
             if attempt.ks[i] is None:
+                self.before(attempt, i)
                 attempt.ks[i] = evaluate(self.time(attempt, i), self.state(attempt, i))
                 if observe is not None:
                     observe(attempt, i)
+
+    def before(self, attempt: Attempt, i: int) -> None:
+        """Called whenever stage i is about to be evaluated, in a solve or in its replay."""
 
     def needed_stages(self, thetas: Sequence[float]) -> tuple[int, ...]:
         """The stages, ascending, of which y1 and the outputs at these theta are made."""

@@ -16,6 +16,7 @@ from symadj.ode.layout import State, StateLayout
 from symadj.ode.odeint import Func
 from symadj.ode.problem import Problem
 from symadj.ode.settings import SolverSettings
+from symadj.ode.transforms import beside_the_compiler
 from symadj.torchdiffeq.calls import Call, DropInField
 from symadj.torchdiffeq.methods import method_of
 from symadj.torchdiffeq.options import Asked
@@ -23,6 +24,7 @@ from symadj.torchdiffeq.options import Asked
 Parts = tuple[Tensor, ...]
 
 
+@beside_the_compiler
 def odeint_adjoint(
     func: Func,
     y0: State,

@@ -19,12 +19,15 @@ from symadj.ode.layout import State, StateLayout
 from symadj.ode.odeint import Func, output_times, solve_problem
 from symadj.ode.problem import Problem
 from symadj.ode.settings import SolverSettings
+from symadj.ode.transforms import beside_the_compiler
+from symadj.ode.user_function import UserFunction
 from symadj.solvers import Attempt
 from symadj.torchdiffeq.methods import Method, method_of
 from symadj.torchdiffeq.options import Asked
 from symadj.torchdiffeq.steps import OvershootingSteps
 
 
+@beside_the_compiler
 def odeint(
     func: Func,
     y0: State,
@@ -74,8 +77,22 @@ def odeint_event(*arguments: Any, **named: Any) -> Any:
     raise _no_events()
 
 
+class ForgivingFunction(UserFunction):
+    """Converts dtypes and reshapes the parts of a tuple, as torchdiffeq does."""
+
+    def checked(self, k: object, shape: torch.Size) -> Tensor:
+        """As `UserFunction.checked`."""
+        layout = self.layout
+        if isinstance(k, Tensor):
+            if not layout.bare and k.numel() == shape.numel():
+                k = k.reshape(shape)
+            if layout.dtype.is_complex or not k.is_complex():
+                k = k.to(layout.dtype)
+        return super().checked(k, shape)
+
+
 class DropInField(Field):
-    """A field as forgiving as torchdiffeq's: dtypes are converted, parts of a tuple reshaped.
+    """A field as forgiving as torchdiffeq's.
 
     Args:
         func: the field.
@@ -84,6 +101,8 @@ class DropInField(Field):
         only: whether those in `params` are all; then no others are looked for.
         zeros: whether an unused parameter has the gradient zero rather than None.
     """
+
+    function_type = ForgivingFunction
 
     def __init__(
         self,
@@ -95,7 +114,7 @@ class DropInField(Field):
         zeros: bool = False,
     ) -> None:
         super().__init__(func, layout, params)
-        self.only = only
+        self.seeks = not only
         self.zeros = zeros
         if only:
             self.params = list({id(p): p for p in params if p.requires_grad}.values())
@@ -103,19 +122,6 @@ class DropInField(Field):
     def no_gradients(self) -> ParameterGradients:
         """As `Field.no_gradients`."""
         return ParameterGradients(self.params, zeros=self.zeros)
-
-    def probe(self, t: float, y: Tensor, *, again: Sequence[float] = ()) -> Tensor:
-        """As `Field.probe`; f(t, y) alone where the parameters are known to be all."""
-        return self.value(t, y) if self.only else super().probe(t, y, again=again)
-
-    def _checked(self, k: object, shape: torch.Size) -> Tensor:
-        layout = self.layout
-        if isinstance(k, Tensor):
-            if not layout.bare and k.numel() == shape.numel():
-                k = k.reshape(shape)
-            if layout.dtype.is_complex or not k.is_complex():
-                k = k.to(layout.dtype)
-        return super()._checked(k, shape)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,11 @@ class Store(StepList):
         """Bytes of the device's memory that are kept now."""
         return 0
 
+    @property
+    def has_first_stage(self) -> bool:
+        """Whether the first stage derivative of the first step is kept."""
+        return False
+
     def backward(self, *, release: bool) -> Iterator[tuple[Step, Attempt]]:
         """Every step with its start, and with those stage derivatives that are known.
 

@@ -51,6 +51,11 @@ class Stages(Store):
         """Of the starts and stages."""
         return resident_bytes([one for kept in self.kept for one in kept.values()])
 
+    @property
+    def has_first_stage(self) -> bool:
+        """Where a later stage needs it."""
+        return 0 in self.kept[0]
+
     def backward(self, *, release: bool) -> Iterator[tuple[Step, Attempt]]:
         """Every step with its start and all stages that a later one of it needs."""
         self._end = None
