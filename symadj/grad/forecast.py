@@ -163,13 +163,15 @@ def forecasts(solve: Solve, memory: int) -> list[Forecast]:
     | method | kept | backward |
     |---|---|---|
     | backprop | N s g | v |
-    | checkpoint | - | N s g + v |
-    | aca | N S | s g + v + P |
+    | checkpoint | S | N s g + v |
+    | aca | (N + 1) S | s g + v + P |
     | symplectic, stages | N s S | u + P |
-    | symplectic, steps | N S | s S + u + P |
-    | symplectic, revolve | k S | s S + u + P |
+    | symplectic, steps | (N + 1) S | s S + u + P |
+    | symplectic, revolve | (k + 1) S | s S + u + P |
 
-    and in each case the start, the K outputs, their cotangents and a few states.
+    where one state is f(t0, y0), which the backward pass is compared with (a stage that is kept
+    anyway with "stages"), and in each case the start, the K outputs, their cotangents and a few
+    states.
 
     Args:
         solve: what is solved.
@@ -197,15 +199,15 @@ def forecasts(solve: Solve, memory: int) -> list[Forecast]:
     few = 3 * use.state
     rows = [
         row("backprop", graphs, use.pull + few, 2 * s),
-        row("checkpoint", 0, graphs + use.pull + few, 3 * s),
-        row("aca", n * use.state, one_step + use.pull + of_steps + few, 3 * s, "steps"),
+        row("checkpoint", use.state, graphs + use.pull + few, 3 * s),
+        row("aca", (n + 1) * use.state, one_step + use.pull + of_steps + few, 3 * s, "steps"),
         row("symplectic", n * s * use.state, symplectic, 3 * s, "stages"),
-        row("symplectic", n * use.state, symplectic + stages, 4 * s - 1, "steps"),
+        row("symplectic", (n + 1) * use.state, symplectic + stages, 4 * s - 1, "steps"),
     ]
     if n > 2:
         slots = _slots(solve, memory, symplectic + stages)
         per_step = 4 * s - 1 + s * recomputed_steps(n, slots) / n
-        kept = slots * use.state
+        kept = (slots + 1) * use.state
         rows.append(row("symplectic", kept, symplectic + stages, per_step, "revolve", slots))
     return sorted(rows, key=lambda r: (r.evaluations, r.peak))
 
@@ -223,7 +225,7 @@ def _slots(solve: Solve, memory: int, work: int) -> int:
     """The most slots, from 2 to N - 1, with which `_peak` is within `memory`; 2 for none."""
     room = memory - work - solve.at_once * _ends(solve)
     kept = min(room // solve.at_once, room - (solve.at_once - 1) * solve.use.params)
-    return min(max(kept // max(solve.use.state, 1), 2), solve.steps - 1)
+    return min(max(kept // max(solve.use.state, 1) - 1, 2), solve.steps - 1)
 
 
 def _ends(solve: Solve) -> int:

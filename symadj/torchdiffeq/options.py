@@ -27,6 +27,8 @@ ADAPTIVE = {
     *("safety", "ifactor", "dfactor", "max_num_steps", "dtype"),
 }
 FIXED = {"step_size", "grid_constructor", "interp", "perturb", "norm"}
+# Of this package alone.
+OWN = {"check_field"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Asked:
         Raises:
             InputError: a value that cannot be used.
         """
-        known = ADAPTIVE if method.adaptive else FIXED
+        known = OWN | (ADAPTIVE if method.adaptive else FIXED)
         unknown = sorted(set(options) - known)
         if unknown:
             warnings.warn(
@@ -82,6 +84,7 @@ class Asked:
             least_atol,
             entrywise=entrywise,
             norm=given.get("norm"),
+            check_field=given.get("check_field", True),
             **how,
         )
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from symadj import InputError
+from symadj import FieldChangedError, InputError
 from symadj.torchdiffeq import odeint, odeint_adjoint
 from tests.torchdiffeq.fields import Swing, start
 
@@ -192,3 +192,16 @@ def test_jumps_and_perturbed_steps_go_back_too() -> None:
     times.clear()
     ys.sum().backward()
     assert not {0.0, 0.5, 1.0, 1.5, 2.0} & set(times)
+
+
+@pytest.mark.parametrize("gradient", ["adjoint", "symplectic"])
+def test_a_field_that_has_changed_is_refused_unless_that_is_switched_off(gradient: str) -> None:
+    for options, method in (({}, "dopri5"), ({"step_size": 0.1}, "rk4")):
+        field, y0 = Swing(), start()
+        solve: dict[str, Any] = {"method": method, "gradient": gradient}
+        ys = odeint_adjoint(field, y0, T, options=options, **solve)
+        unlooked = odeint_adjoint(field, y0, T, options={**options, "check_field": False}, **solve)
+        field.weight.data.mul_(1.1)
+        with pytest.raises(FieldChangedError):
+            ys.sum().backward()
+        unlooked.sum().backward()
