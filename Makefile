@@ -10,11 +10,11 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint clean
+.PHONY: help train test test-faults lint clean
 
 help:  ## list the targets
 	@echo "usage: make TARGET"
-	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-13s %s\n", $$1, $$2}'
 	@echo "Variables: PYTHON=python3.12 (which Python makes .venv), ARGS='train.steps=50' (overrides)."
 
 train: $(VENV)/.installed  ## train a flow on real digits with the symplectic adjoint method
@@ -22,6 +22,9 @@ train: $(VENV)/.installed  ## train a flow on real digits with the symplectic ad
 
 test: lint  ## check style and types, then run all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-faults: $(VENV)/.installed-dev  ## kill, starve and misuse the runner (15 minutes)
+	$(BIN)/python -m pytest tests/faults -m "" $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev  ## check style and types only
 	$(BIN)/ruff check .

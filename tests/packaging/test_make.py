@@ -45,7 +45,7 @@ def installed(checkout: Path) -> None:
 
 def test_help_lists_every_target(checkout: Path) -> None:
     listed = make(checkout, "help")
-    for target in ("train", "test", "lint", "help"):
+    for target in ("train", "test", "test-faults", "lint", "help"):
         assert f"\n  {target} " in listed
     assert make(checkout) == listed
 
@@ -75,6 +75,11 @@ def test_test_checks_style_and_types_and_runs_pytest(checkout: Path) -> None:
     plan = make(checkout, "-n", "test")
     for part in ("ruff check", "ruff format --check", "basedpyright", "-m pytest"):
         assert part in plan
+
+
+def test_test_faults_runs_the_whole_suite_of_faults(checkout: Path) -> None:
+    installed(checkout)
+    assert 'pytest tests/faults -m ""' in make(checkout, "-n", "test-faults")
 
 
 def test_ci_runs_make_test() -> None:
