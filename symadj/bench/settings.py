@@ -9,12 +9,12 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from symadj.bench.rows import with_changes
 from symadj.errors import InputError, suggest
+from symadj.ranges import check_settings
 from symadj.run.build import locate
-from symadj.run.configs import compose, group_options
+from symadj.run.configs import compose, group_options, typed
 from symadj.run.settings import RunSettings
 
 CONFIG_NAME = "bench"
@@ -86,28 +86,15 @@ class BenchSettings(RunSettings):
                 raise InputError(f"unknown trace {trace!r} in traces.{suggest(trace, TRACES)}")
         if not self.traces:
             raise InputError(f"traces=[]; at least one of {', '.join(TRACES)} is needed.")
-        for name, low in (("repeats", 1), ("warmup", 1)):
-            if getattr(self, name) < low:
-                raise InputError(f"{name}={getattr(self, name)}; it must be at least {low}.")
-        for name in ("batch", "steps"):
-            for value in getattr(self, name):
-                if value is not None and value < 1:
-                    raise InputError(f"{name} holds {value}; every entry must be at least 1.")
         for name in ("batch", "steps", "peers", "traces"):
             values = list(getattr(self, name))
             if len(set(values)) < len(values):
                 raise InputError(f"{name}={values} holds a value twice.")
         if not (self.grads or self.rows or self.peers or self.products):
             raise InputError("nothing to measure: give grads=[...], rows={...} or peers=[...].")
-        if self.time_limit is not None and not self.time_limit > 0:
-            raise InputError(f"time_limit={self.time_limit}; it must be above 0, or null for none.")
         if self.autocast is not None and self.autocast not in AUTOCAST:
             raise InputError(
                 f"unknown autocast={self.autocast!r}.{suggest(self.autocast, AUTOCAST)}"
-            )
-        if self.converged is not None and not 0 < self.converged < 1:
-            raise InputError(
-                f"converged={self.converged}; it must be a tolerance between 0 and 1, or null."
             )
 
 
@@ -125,15 +112,23 @@ def bench_settings(config: DictConfig) -> BenchSettings:
     Raises:
         InputError: an unknown setting, a wrong type, or a value out of its range.
     """
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(BenchSettings), config)
-        settings = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"the configuration cannot be used: {reason}") from error
-    assert isinstance(settings, BenchSettings)
-    settings.check()
-    return settings
+    _check_choices(config)
+    return typed(config, BenchSettings)
+
+
+def _check_choices(config: DictConfig) -> None:
+    """Raises `InputError` for a number out of its range in `grads`, `solvers` or `rows`."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    for group in ("grad", "solver"):
+        for name, node in plain[f"{group}s"].items():
+            check_settings(group, node, shown=f"{group}={name}: {group}.")
+    for label, changes in (plain["rows"] or {}).items():
+        whole = {key: value for key, value in changes.items() if not isinstance(value, dict)}
+        check_settings("", whole, shown=f"rows: {label}: ")
+        for section, node in changes.items():
+            if isinstance(node, dict):
+                check_settings(section, node, shown=f"rows: {label}: {section}.")
 
 
 def with_choices(config: DictConfig, extra: Path | None = None) -> DictConfig:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from symadj.data.base import VectorData, split_rows
-from symadj.errors import InputError
+from symadj.ranges import require
 
 
 class GreyImages(VectorData):
@@ -51,8 +51,7 @@ class GreyImages(VectorData):
         seed: int,
         note: str,
     ) -> None:
-        if not 0 < alpha < 0.5:
-            raise InputError(f"alpha={alpha}; it must lie strictly between 0 and 0.5.")
+        require("data", alpha=alpha, seed=seed)
         self.alpha, self.levels, self.side = alpha, levels, side
         self.image_shape = (side, side)
         self._train_pixels, *held_out = split_rows(pixels.to(torch.float64), seed)

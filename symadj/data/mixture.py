@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from symadj.data.base import VectorData
-from symadj.errors import InputError
+from symadj.memory import require_memory
+from symadj.ranges import require
 
 
 class Mixture(VectorData):
@@ -33,11 +34,13 @@ class Mixture(VectorData):
     def __init__(
         self, dim: int = 8, modes: int = 5, spread: float = 2.0, seed: int = 0, size: int = 5000
     ) -> None:
-        for name, value in (("dim", dim), ("modes", modes), ("size", size)):
-            if value < 1:
-                raise InputError(f"{name}={value}; it must be at least 1.")
-        if not 0 <= spread < math.inf:
-            raise InputError(f"spread={spread}; it must be at least 0.")
+        require("data", dim=dim, modes=modes, spread=spread, seed=seed, size=size)
+        # Every number is drawn in float64 and kept in float32.
+        require_memory(
+            8 * modes * dim * dim + 20 * size * dim,
+            f"size={size}, dim={dim}, modes={modes}: a set of points",
+            "take fewer points, entries or modes",
+        )
         generator = torch.Generator().manual_seed(seed)
         means = spread * _normal((modes, dim), generator)
         factors = _normal((modes, dim, dim), generator).tril() / math.sqrt(dim) + torch.eye(dim)

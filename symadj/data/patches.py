@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from symadj.data.base import VectorData
-from symadj.data.grey_patches import PatchImages, draw_blocks, read_grey
+from symadj.data.grey_patches import DIM, PatchImages, draw_blocks, read_grey
 from symadj.data.prepared import Splits
 from symadj.data.state import State
-from symadj.errors import InputError
+from symadj.memory import require_memory
 from symadj.packages import find_file, package_file
+from symadj.ranges import require
 
 NAME = "stand-in for BSDS300: patches of scikit-learn's and scikit-image's photographs"
 
@@ -53,6 +54,9 @@ class Patches(PatchImages, VectorData):
     def __init__(
         self, seed: int = 0, train: int = 100_000, val: int = 10_000, test: int = 10_000
     ) -> None:
+        require("data", seed=seed, train=train, val=val, test=test)
+        needed = 4 * DIM * (train + val + test)
+        require_memory(needed, f"train={train}, val={val}, test={test}: the patches", "take fewer")
         counts = Splits._fields, (train, val, test)
         splits = [_draw(split, n, seed) for split, n in zip(*counts, strict=True)]
         photographs = {split: len(files) for split, files in PHOTOGRAPHS.items()}
@@ -72,8 +76,6 @@ class Patches(PatchImages, VectorData):
 
 
 def _draw(split: str, n: int, seed: int) -> Tensor:
-    if n < 1:
-        raise InputError(f"{split}={n} patches; it must be at least 1.")
     images = [read_grey(_photograph(name)) for name in PHOTOGRAPHS[split]]
     rng = np.random.default_rng([seed, Splits._fields.index(split)])
     return torch.from_numpy(np.concatenate(list(draw_blocks(images, n, rng))))

@@ -12,6 +12,7 @@ from symadj.data.base import VectorData, split_sizes
 from symadj.data.state import State
 from symadj.errors import InputError
 from symadj.packages import find_file, package_file
+from symadj.ranges import require
 
 FILE = ("datasets", "shuttle.csv.gz")
 COLUMNS = tuple(f"f{i}" for i in range(1, 10))
@@ -35,6 +36,7 @@ class Shuttle(VectorData):
     """
 
     def __init__(self, seed: int = 0) -> None:
+        require("data", seed=seed)
         file = package_file("river", "tabular", *FILE)
         table = pd.read_csv(file)
         if not set(COLUMNS) <= set(table.columns):

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from symadj.data.base import VectorData
 from symadj.errors import InputError, suggest
+from symadj.memory import require_memory
+from symadj.ranges import require
 
 
 class Toy2D(VectorData):
@@ -32,8 +34,8 @@ class Toy2D(VectorData):
     def __init__(self, name: str = "8gaussians", seed: int = 0, size: int = 5000) -> None:
         if name not in SAMPLERS:
             raise InputError(f"unknown toy set {name!r}.{suggest(name, SAMPLERS)}")
-        if size < 1:
-            raise InputError(f"size={size}; it must be at least 1.")
+        require("data", seed=seed, size=size)
+        require_memory(24 * size, f"size={size}: three sets of points", "take fewer points")
         self._draw = SAMPLERS[name]
         generator = torch.Generator().manual_seed(seed)
         splits = [self._draw(size, generator) for _ in range(3)]

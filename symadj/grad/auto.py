@@ -23,6 +23,7 @@ from symadj.grad.symplectic import Symplectic
 from symadj.ode.engine import Step
 from symadj.ode.problem import Problem, StepList
 from symadj.ode.stats import SolveStats
+from symadj.ranges import require
 from symadj.units import format_bytes, parse_bytes
 
 logger = logging.getLogger("symadj")
@@ -57,12 +58,8 @@ class Auto(GradientMethod):
     compilable = True
 
     def __init__(self, memory: int | str) -> None:
-        try:
-            self.memory = parse_bytes(memory)
-        except InputError as error:
-            raise InputError(f"memory: {error}") from error
-        if self.memory < 1:
-            raise InputError("memory=0; grad=auto needs at least 1 byte, and as a rule some MiB.")
+        require("grad", memory=memory)
+        self.memory = parse_bytes(memory)
         self.chosen: Forecast | None = None
         self._known: dict[Hashable, _Known] = {}
         self._open: list[weakref.ref[_Open]] = []

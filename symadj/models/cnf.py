@@ -16,6 +16,7 @@ from symadj.models.mlp import MLP
 from symadj.models.residual import Residual
 from symadj.ode.gradients import Sums, own_method
 from symadj.ode.integrator import Integrator
+from symadj.ranges import require
 
 Draw = Callable[[Tensor, torch.Generator | None], Tensor]
 
@@ -61,8 +62,7 @@ class ContinuousFlow(nn.Module):
             raise InputError(f"unknown trace {trace!r}.{suggest(trace, TRACES)}")
         if noise not in NOISES:
             raise InputError(f"unknown noise {noise!r}.{suggest(noise, NOISES)}")
-        if not (T > 0 and math.isfinite(T)):
-            raise InputError(f"T={T}; the flow's time must be above 0.")
+        require("model", T=T)
         self.networks = nn.ModuleList(networks)
         if not self.networks:
             raise InputError("a flow without components; at least 1 is needed.")
@@ -208,6 +208,7 @@ class CNF(ContinuousFlow):
         batch_norm: bool = False,
         residual: bool = False,
     ) -> None:
+        require("model", components=components)
         networks: list[nn.Module] = []
         for _ in range(components):
             network = MLP(dim, hidden, activation, layer)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from symadj.errors import InputError, suggest
 from symadj.models.conv_layers import CONV_LAYERS, TimeConv
 from symadj.models.layers import ACTIVATIONS
+from symadj.ranges import require
 
 
 class ConvNet(nn.Module):
@@ -40,11 +41,7 @@ class ConvNet(nn.Module):
             raise InputError(
                 f"unknown activation {activation!r}.{suggest(activation, ACTIVATIONS)}"
             )
-        if channels < 1 or any(width < 1 for width in hidden):
-            raise InputError(
-                f"channels={channels}, hidden={list(hidden)}; every number of channels must be a "
-                "whole number of at least 1."
-            )
+        require("model", hidden=list(hidden))
         make = CONV_LAYERS[layer]
         widths = [channels, *hidden, channels]
         self.layers = nn.ModuleList(make(i, o) for i, o in pairwise(widths))

@@ -14,6 +14,7 @@ from symadj.errors import InputError
 from symadj.models.vjp.row_blocks import product, row_blocks, rows_of, shares_of
 from symadj.models.vjp.tangent_stack import KERNELS, plain, pull_tangent_stack
 from symadj.ode.gradients import Sums
+from symadj.ranges import require
 
 
 def orthogonal_linear(n_in: int, n_out: int, bias: bool = True) -> nn.Linear:
@@ -32,11 +33,9 @@ def orthogonal_mlp(n_in: int, hidden: Sequence[int], n_out: int, last_bias: bool
         InputError: no hidden layer, or a width below 1.
     """
     widths = (n_in, *hidden)
-    if len(widths) < 2 or min(*widths, n_out) < 1:
-        raise InputError(
-            f"hidden={list(hidden)} for {n_in} inputs; at least one hidden layer is needed, and "
-            "every width must be a whole number of at least 1."
-        )
+    require("model", hidden=list(hidden))
+    if not hidden:
+        raise InputError("hidden=[]; at least one hidden layer is needed.")
     layers: list[nn.Module] = []
     for i, o in pairwise(widths):
         layers += [orthogonal_linear(i, o), nn.Tanh()]

@@ -12,6 +12,7 @@ from symadj.errors import InputError, suggest
 from symadj.lattice import STRUCTURES, TRANSPOSED
 from symadj.models.energy import EnergyMLP, energy_gradient
 from symadj.ode.gradients import Sums, own_method
+from symadj.ranges import require
 
 
 class GridEnergy(nn.Module):
@@ -74,8 +75,7 @@ class EnergyField(nn.Module):
         super().__init__()
         if structure not in STRUCTURES:
             raise InputError(f"unknown structure {structure!r}.{suggest(structure, STRUCTURES)}")
-        if not 0 < dx < float("inf"):
-            raise InputError(f"dx={dx}; the distance of grid points must be above 0.")
+        require("model", dx=dx)
         self.energy = energy
         self.dx = float(dx)
         self.structure = structure
@@ -135,7 +135,8 @@ def reach_of(kernel: int) -> int:
     Raises:
         InputError: it has no middle.
     """
-    if kernel < 1 or kernel % 2 == 0:
+    require("model", kernel=kernel)
+    if kernel % 2 == 0:
         raise InputError(f"kernel={kernel}; it must be an odd number of grid points.")
     return kernel // 2
 

@@ -21,6 +21,7 @@ from symadj.models.vjp.tangent_stack import (
     tangent_stack,
 )
 from symadj.ode.gradients import Sums
+from symadj.ranges import require
 
 
 class MLP(nn.Module):
@@ -50,11 +51,7 @@ class MLP(nn.Module):
             raise InputError(
                 f"unknown activation {activation!r}.{suggest(activation, ACTIVATIONS)}"
             )
-        if dim < 1 or any(width < 1 for width in hidden):
-            raise InputError(
-                f"dim={dim}, hidden={list(hidden)}; every width must be a whole number of at "
-                "least 1."
-            )
+        require("model", dim=dim, hidden=list(hidden))
         widths = [dim, *hidden, dim]
         make = LAYERS[layer]
         self.layers = nn.ModuleList(make(i, o) for i, o in pairwise(widths))

@@ -13,6 +13,7 @@ from symadj.errors import InputError
 from symadj.models.cnf import ContinuousFlow, standard_normal_logprob
 from symadj.models.conv_net import ConvNet
 from symadj.ode.integrator import Integrator
+from symadj.ranges import require
 
 FACTOR = 2
 SMALLEST = 4
@@ -60,6 +61,7 @@ class MultiscaleCNF(nn.Module):
         T: float = 1.0,
     ) -> None:
         super().__init__()
+        require("model", components=components)
         self.height, self.width = _checked_shape(image_shape)
         self.scales = _checked_scales(scales, self.height, self.width)
 
@@ -172,10 +174,9 @@ def _checked_shape(image_shape: Sequence[int] | None) -> tuple[int, int]:
             "the data hold no images of which every pixel is an entry, and a flow of images needs "
             "them. Take data=mnist5k or data=digits, or model=cnf, which needs vectors only."
         )
-    if len(image_shape) != 2 or min(image_shape) < 1:
-        raise InputError(
-            f"image_shape={list(image_shape)}; it must be [height, width], both at least 1."
-        )
+    require("model", image_shape=list(image_shape))
+    if len(image_shape) != 2:
+        raise InputError(f"image_shape={list(image_shape)}; it must be [height, width].")
     height, width = image_shape
     return height, width
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from symadj.errors import IncompatibleError, InputError, suggest
+from symadj.ranges import check_settings
 from symadj.solvers import SOLVERS, RungeKutta
 
 INTERPOLATIONS = ("linear", "cubic")
@@ -98,23 +99,11 @@ class SolverSettings:
     def __post_init__(self) -> None:
         if self.method not in SOLVERS:
             raise InputError(f"unknown solver {self.method!r}.{suggest(self.method, SOLVERS)}")
-        for name in ("rtol", "atol"):
-            _require(name, getattr(self, name), at_least=0.0)
+        times = {name: getattr(self, name) for name in ("grid", "step_t", "jump_t")}
+        plain = {name: [float(t) for t in ts] for name, ts in times.items() if ts is not None}
+        check_settings("solver", vars(self) | plain, shown="")
         if self.rtol == 0 and self.atol == 0 and self.adaptive:
             raise InputError("rtol and atol are both 0; one of them must be positive.")
-        _require("min_step", self.min_step, at_least=0.0)
-        for name in ("step_size", "first_step", "max_step"):
-            value = getattr(self, name)
-            if value is not None:
-                _require(name, value, above=0.0)
-        for name in ("max_steps", "num_steps"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise InputError(f"{name}={value!r}; it must be a whole number of at least 1.")
-        _require("safety", self.safety, above=0.0, at_most=1.0)
-        _require("min_factor", self.min_factor, above=0.0, at_most=1.0)
-        _require("max_factor", self.max_factor, at_least=1.0)
-        _require("pi_beta", self.pi_beta, at_least=0.0, at_most=0.2)
         for name in ("compile", "check_field"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name}={getattr(self, name)!r}; it must be true or false.")
@@ -243,22 +232,3 @@ def _number(name: str, value: object) -> float:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"{name}={value!r}; it must be a number.") from None
-
-
-def _require(
-    name: str,
-    value: object,
-    *,
-    above: float | None = None,
-    at_least: float | None = None,
-    at_most: float = math.inf,
-) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(f"{name}={value!r}; it must be a number.")
-    low = at_least if above is None else above
-    assert low is not None
-    inside = value > low if above is not None else value >= low
-    if not (inside and value <= at_most and math.isfinite(value)):
-        bound = f"above {low:g}" if above is not None else f"at least {low:g}"
-        upper = f" and at most {at_most:g}" if math.isfinite(at_most) else ""
-        raise InputError(f"{name}={value!r}; it must be {bound}{upper}.")

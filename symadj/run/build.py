@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
 from symadj.errors import InputError, suggest
+from symadj.ranges import check_settings
 
 
 def build(
@@ -21,9 +24,9 @@ def build(
 ) -> Any:
     """Calls `node._target_` with the node's other entries, `given`, and what it takes of `offered`.
 
-    Names and simple types of the arguments are checked against the constructor's signature first,
-    so that a wrong setting is an `InputError` that names it; what else the constructor objects to
-    it says itself.
+    Ranges, names and simple types of the arguments are checked first, against `symadj.ranges` and
+    the constructor's signature; what else the constructor objects to it says itself, and its
+    arguments are named by their full keys then.
 
     Args:
         node: the group's configuration.
@@ -33,7 +36,8 @@ def build(
         given: arguments that come from elsewhere.
 
     Raises:
-        InputError: no such target, unknown or missing argument, wrong type.
+        InputError: no such target, unknown or missing argument, wrong type, a value that the
+            target does not take.
     """
     plain: Any = node
     if isinstance(node, DictConfig):
@@ -48,8 +52,30 @@ def build(
     taken = {k: v for k, v in _accepted(target, offered or {}).items() if settings.get(k) is None}
     settings = {name: value for name, value in settings.items() if name not in taken}
     given |= taken
+    check_settings(key, plain)
     checked = check_arguments(target, settings, key, given=given)
-    return target(**checked, **given)
+    try:
+        return target(**checked, **given)
+    except InputError as error:
+        error.args = (with_full_keys(str(error), key, settings),)
+        raise
+
+
+def with_full_keys(message: str, key: str, settings: Mapping[str, Any]) -> str:
+    """A constructor's message, which names its arguments, with the keys that they are set by.
+
+    Args:
+        message: such as "rtol=-1; ...".
+        key: of the section, such as "solver".
+        settings: of the section; those that are sections themselves have their names replaced too.
+    """
+    keys = {str(name): f"{key}.{name}" for name in settings}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            keys = {str(inner): f"{key}.{name}.{inner}" for inner in value} | keys
+    # A name stands before "=", or before what else a sentence about a setting goes on with.
+    pattern = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, keys)) or '(?!)'})(?==)")
+    return pattern.sub(lambda found: keys[found[1]], message)
 
 
 def locate(path: str, key: str) -> Callable[..., Any]:
@@ -132,6 +158,8 @@ def _conforms(value: Any, hint: Any) -> bool:
         return value is None
     if hint is bool or hint is str:
         return isinstance(value, hint)
+    if hint is Path:
+        return isinstance(value, str)
     if hint is int or hint is float:
         number = int if hint is int else (int, float)
         return isinstance(value, number) and not isinstance(value, bool)
@@ -153,7 +181,8 @@ def _as_tuple(value: Any, hint: Any) -> Any:
 
 
 def _describe(hint: Any) -> str:
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    texts = {str: "a text", Path: "a text"}
+    names = texts | {int: "a whole number", float: "a number", bool: "true or false"}
     if _union(hint):
         return " or ".join(_describe(option) for option in get_args(hint))
     if hint is None or hint is type(None):

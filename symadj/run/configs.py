@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 import symadj
 from symadj.errors import InputError, suggest
-from symadj.run.settings import RunSettings
+from symadj.ranges import check_settings
+from symadj.run.complaints import complaint
+from symadj.run.measure import MeasureSettings
+from symadj.run.settings import RunSettings, TrainSettings
+
+AnySettings = typing.TypeVar("AnySettings", bound=RunSettings)
 
 
 def config_dir() -> Path:
@@ -99,21 +105,54 @@ def resolved(config: DictConfig) -> DictConfig:
     return copy
 
 
+def check_numbers(config: DictConfig) -> None:
+    """Checks all numbers of a resolved configuration, under their full keys.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    check_settings("", plain)
+    for section, settings in plain.items():
+        if isinstance(settings, dict):
+            check_settings(str(section), settings)
+
+
 def run_settings(config: DictConfig) -> RunSettings:
     """A resolved configuration as the typed object, its ranges checked.
 
     Raises:
         InputError: an unknown setting, a wrong type, or a value out of its range.
     """
-    known = {field.name for field in dataclasses.fields(RunSettings)}
-    if unknown := sorted(str(name) for name in config if name not in known):
-        raise InputError(f"unknown setting {unknown[0]}.{suggest(unknown[0], known)}")
+    return typed(config, RunSettings)
+
+
+def typed(config: DictConfig, schema: type[AnySettings]) -> AnySettings:
+    """A resolved configuration as an object of its schema, its ranges checked.
+
+    Raises:
+        InputError: an unknown setting, a wrong type, or a value out of its range.
+    """
+    refuse_unknown(config, schema)
+    check_numbers(config)
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(RunSettings), config)
+        merged = OmegaConf.merge(OmegaConf.structured(schema), config)
         settings = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"the configuration cannot be used: {reason}") from error
-    assert isinstance(settings, RunSettings)
+        reason = complaint(error) or f"it cannot be used: {str(error).partition(chr(10))[0]}"
+        raise InputError(f"{reason}.") from error
+    assert isinstance(settings, schema)
     settings.check()
     return settings
+
+
+def refuse_unknown(config: DictConfig, schema: type[RunSettings]) -> None:
+    """Raises `InputError` for a setting that the schema, or one of its sections, does not have."""
+    sections = {"": schema, "train": TrainSettings, "measure": MeasureSettings}
+    for section, dataclass in sections.items():
+        known = {field.name for field in dataclasses.fields(dataclass)}
+        node = config if not section else config.get(section, {})
+        if unknown := sorted(str(name) for name in node if name not in known):
+            key = f"{section}.{unknown[0]}".lstrip(".")
+            raise InputError(f"unknown setting {key}.{suggest(unknown[0], known)}")

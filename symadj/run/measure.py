@@ -15,6 +15,7 @@ from torch import Tensor
 from symadj.errors import IncompatibleError, InputError, suggest
 from symadj.ode.compiled import compile_seconds
 from symadj.ode.stats import SolveStats
+from symadj.ranges import check_settings
 from symadj.run.meter import METERS, Meter, make_meter
 from symadj.run.quartiles import quartiles
 from symadj.units import format_bytes, parse_bytes
@@ -66,12 +67,13 @@ class MeasureSettings:
             raise InputError(
                 f"unknown meter measure.memory={self.memory!r}.{suggest(self.memory, names)}"
             )
-        for name, low in (("every", 1), ("iterations", 0), ("warmup", 0)):
-            if getattr(self, name) < low:
-                raise InputError(
-                    f"measure.{name}={getattr(self, name)}; it must be at least {low}."
-                )
-        self._budget()
+        check_settings("measure", vars(self))
+        if self.memory == "none" and self.memory_budget is not None:
+            raise IncompatibleError(
+                f"measure.memory_budget={self.memory_budget} with measure.memory=none: nothing is "
+                "metered, so nothing keeps the budget. Take measure.memory=auto, or leave the "
+                "budget out."
+            )
 
     def meters(self, iteration: int) -> bool:
         """Whether this iteration, the first being 1, is metered."""
@@ -91,7 +93,7 @@ class MeasureSettings:
                 CPU the profiler takes its meter's place.
 
         Raises:
-            InputError: a name or a budget that cannot be used.
+            InputError: a name that cannot be used.
             IncompatibleError: a meter that does not read this device, or not compiled steps.
         """
         name = self.memory
@@ -104,18 +106,8 @@ class MeasureSettings:
             )
         if compiled and name == "auto" and device.type == "cpu":
             name = "profiler"
-        return make_meter(name, device, self._budget())
-
-    def _budget(self) -> int | None:
-        if self.memory_budget is None:
-            return None
-        try:
-            budget = parse_bytes(self.memory_budget)
-        except InputError as error:
-            raise InputError(f"measure.memory_budget: {error}") from error
-        if budget < 1:
-            raise InputError("measure.memory_budget=0; it must be at least 1 byte, or null.")
-        return budget
+        budget = None if self.memory_budget is None else parse_bytes(self.memory_budget)
+        return make_meter(name, device, budget)
 
 
 @dataclass(frozen=True)

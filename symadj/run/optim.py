@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from symadj.errors import InputError
+from symadj.ranges import check_settings
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,9 @@ class Adam:
     plateau_drops: int = 2
 
     def __post_init__(self) -> None:
-        if not (self.lr > 0 and math.isfinite(self.lr)):
-            raise InputError(f"optim.lr={self.lr}; it must be above 0.")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise InputError(f"optim.betas={list(self.betas)}; two numbers in [0, 1) are needed.")
-        if self.plateau is not None and self.plateau < 1:
-            raise InputError(f"optim.plateau={self.plateau}; it must be at least 1, or null.")
-        if not 0 < self.plateau_factor <= 1:
-            raise InputError(f"optim.plateau_factor={self.plateau_factor}; it must be in (0, 1].")
-        for name in ("weight_decay", "final", "warmup", "plateau_drops"):
-            value = getattr(self, name)
-            if not (value >= 0 and math.isfinite(value)):
-                raise InputError(f"optim.{name}={value}; it must be at least 0.")
-        if self.final > 1:
-            raise InputError(f"optim.final={self.final}; it is a fraction of lr, at most 1.")
+        check_settings("optim", vars(self), shown="")
+        if len(self.betas) != 2:
+            raise InputError(f"betas={list(self.betas)}; two numbers are needed.")
 
     def build(self, parameters: Iterable[nn.Parameter], steps: int) -> tuple[Optimizer, LambdaLR]:
         """The optimiser and its schedule, to be stepped once per iteration.

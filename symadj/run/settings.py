@@ -1,4 +1,4 @@
-"""The settings of a run that belong to no plug-in: typed, with their ranges.
+"""The settings of a run that belong to no plug-in: typed; `symadj.ranges` has their ranges.
 
 Hydra merges every configuration onto these dataclasses, so that a misspelt name or a wrong type is
 refused while the configuration is composed.
@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from symadj.errors import InputError, suggest
+from symadj.ranges import check_settings
 from symadj.run.measure import MeasureSettings
 
 DTYPES = ("float32", "float64")
@@ -45,19 +46,6 @@ class TrainSettings:
     ema: float | None = None
     test: bool = True
     figures: bool = True
-
-    def check(self) -> None:
-        """Raises `InputError` for a number out of its range."""
-        for name in ("steps", "batch_size", "eval_every", "eval_batch_size", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"train.{name}={value}; it must be at least 1.")
-        for name in ("max_seconds", "clip"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"train.{name}={value}; it must be above 0, or null for none.")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise InputError(f"train.ema={self.ema}; it must be between 0 and 1, or null for none.")
 
 
 @dataclass
@@ -102,9 +90,6 @@ class RunSettings:
         """Raises `InputError` for a value out of its range, in any of the typed sections."""
         if self.dtype not in DTYPES:
             raise InputError(f"unknown dtype={self.dtype!r}.{suggest(self.dtype, DTYPES)}")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"threads={self.threads}; it must be at least 1, or null.")
-        if not 0 <= self.seed < 2**63:
-            raise InputError(f"seed={self.seed}; it must be at least 0 and below 2^63.")
-        self.train.check()
+        check_settings("", vars(self))
+        check_settings("train", vars(self.train))
         self.measure.check()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
@@ -15,6 +14,7 @@ from symadj.errors import InputError
 from symadj.figures.flow import density_map, sample_figure
 from symadj.models.cnf import ContinuousFlow, standard_normal_logprob
 from symadj.ode.integrator import Integrator
+from symadj.ranges import require
 
 SHEET = 64
 POINTS = 3000
@@ -64,9 +64,7 @@ class Density:
     ) -> None:
         self.exact_test = exact_test
         weights = {"kinetic": kinetic, "jacobian": jacobian}
-        for name, weight in weights.items():
-            if not (weight >= 0 and math.isfinite(weight)):
-                raise InputError(f"task.{name}={weight}; it must be at least 0.")
+        require("task", **weights)
         self.weights = {name: weight for name, weight in weights.items() if weight}
 
     def bind(self, data: object, model: nn.Module, integrator: Integrator) -> None:

@@ -14,6 +14,7 @@ from symadj.errors import InputError
 from symadj.figures.physics import invariants, phase_portraits, space_time, time_series
 from symadj.models.cnf import ContinuousFlow
 from symadj.ode.integrator import Integrator
+from symadj.ranges import require
 from symadj.tasks.rollout import (
     RollOut,
     errors_over_time,
@@ -61,15 +62,13 @@ class Physics:
         rollout_max_steps: int = 10_000,
         windows: int = 500,
     ) -> None:
-        given = {
-            "horizon": horizon,
-            "rollouts": rollouts,
-            "rollout_max_steps": rollout_max_steps,
-            "windows": windows,
-        }
-        for name, value in given.items():
-            if value is not None and value < 1:
-                raise InputError(f"task.{name}={value}; it must be at least 1.")
+        require(
+            "task",
+            horizon=horizon,
+            rollouts=rollouts,
+            rollout_max_steps=rollout_max_steps,
+            windows=windows,
+        )
         self.horizon = horizon
         self.rollouts = rollouts
         self.rollout_max_steps = rollout_max_steps

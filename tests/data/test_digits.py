@@ -88,7 +88,7 @@ def test_uniform_pixels_cost_the_bits_of_seventeen_levels(data: Digits) -> None:
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, -0.1, math.nan])
 def test_a_bad_alpha_is_refused(alpha: float) -> None:
-    with pytest.raises(InputError, match=r"between 0 and 0\.5"):
+    with pytest.raises(InputError, match=r"alpha=.* below 0\.5"):
         Digits(alpha=alpha)
 
 

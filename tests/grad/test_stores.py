@@ -34,7 +34,7 @@ def store_of(ys: Tensor) -> Any:
     [
         ({"store": "stage"}, "Did you mean 'stages'"),
         ({"store": "revolve"}, "needs slots"),
-        ({"store": "revolve", "slots": 1}, "from 2 on"),
+        ({"store": "revolve", "slots": 1}, "slots=1; .* whole number from 2 to"),
         ({"slots": 3}, "only store=revolve bounds"),
         ({"offload": "disc"}, "Did you mean 'disk'"),
         ({"offload_dir": "/tmp"}, "folder of offload=disk"),

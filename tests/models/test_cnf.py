@@ -278,9 +278,9 @@ def test_standard_normal_logprob() -> None:
     [
         ({"trace": "hutchison"}, "Did you mean 'hutchinson'"),
         ({"noise": "gausian"}, "Did you mean 'gaussian'"),
-        ({"components": 0}, "at least 1"),
-        ({"T": 0.0}, "above 0"),
-        ({"T": math.nan}, "above 0"),
+        ({"components": 0}, "components=0.* from 1 to"),
+        ({"T": 0.0}, "T=0.0.* from 1e-09"),
+        ({"T": math.nan}, "T=nan.* from 1e-09"),
     ],
 )
 def test_bad_settings_are_refused(arguments: dict, said: str) -> None:

@@ -71,7 +71,6 @@ def test_the_estimate_is_the_quadratic_form_of_the_jacobian() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"channels": 0}, "at least 1"),
         ({"hidden": (4, 0)}, r"hidden=\[4, 0\]"),
         ({"layer": "concatsquish"}, "Did you mean 'concatsquash'"),
         ({"activation": "tang"}, "Did you mean 'tanh'"),

@@ -84,5 +84,7 @@ def test_weights_are_orthogonal_and_biases_zero() -> None:
 
 @pytest.mark.parametrize("hidden", [(), (0,), (4, -1)])
 def test_widths_out_of_range(hidden: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="at least one hidden layer"):
+    with pytest.raises(
+        InputError, match=r"at least one hidden layer|every entry a whole number from 1 to"
+    ):
         EnergyMLP(3, hidden)

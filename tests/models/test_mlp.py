@@ -73,7 +73,7 @@ def test_tangents_shared_by_all_points_equal_one_set_for_each_point() -> None:
     [
         ({"activation": "tahn"}, "Did you mean 'tanh'"),
         ({"layer": "concatsqash"}, "Did you mean 'concatsquash'"),
-        ({"hidden": (8, 0)}, "at least 1"),
+        ({"hidden": (8, 0)}, r"hidden=\[8, 0\].* from 1 to"),
     ],
 )
 def test_bad_settings_are_refused(arguments: dict, said: str) -> None:

@@ -110,7 +110,7 @@ def test_gradients_of_the_regularised_loss_are_those_of_backprop(
 
 @pytest.mark.parametrize("wrong", [{"kinetic": -1.0}, {"jacobian": float("nan")}])
 def test_a_weight_out_of_range_is_refused_by_name(wrong: dict) -> None:
-    with pytest.raises(InputError, match=f"task.{next(iter(wrong))}"):
+    with pytest.raises(InputError, match=f"^{next(iter(wrong))}="):
         Density(**wrong)
 
 

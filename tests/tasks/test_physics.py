@@ -144,7 +144,7 @@ def test_figures_of_orbits_and_of_a_single_entry() -> None:
 
 @pytest.mark.parametrize("name", ["horizon", "rollouts", "rollout_max_steps", "windows"])
 def test_numbers_below_one(name: str) -> None:
-    with pytest.raises(InputError, match=rf"task\.{name}=0"):
+    with pytest.raises(InputError, match=rf"^{name}=0; .* whole number from 1 to"):
         Physics(**{name: 0})
 
 

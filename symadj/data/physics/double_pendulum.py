@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from symadj.data.physics.orbits import at_least, not_negative, orbits
+from symadj.data.physics.orbits import check_samples, orbits
 from symadj.data.physics.snapshots import SnapshotData
 from symadj.data.physics.system import HamiltonianSystem
+from symadj.ranges import require
 
 SPAN, SNAPSHOTS = 10.0, 501
 
@@ -69,8 +70,8 @@ class DoublePendulum(SnapshotData):
     def __init__(
         self, samples: int = 100, angle: float = 1.0, seed: int = 0, horizon: int = 1
     ) -> None:
-        at_least(3, samples=samples)
-        not_negative(angle=angle)
+        check_samples(samples, SNAPSHOTS, 4, splits=3)
+        require("data", angle=angle, seed=seed)
         generator = torch.Generator().manual_seed(seed)
         q = (2 * torch.rand(samples, 2, generator=generator, dtype=torch.float64) - 1) * angle
         system = DoublePendulumSystem()

@@ -11,7 +11,8 @@ from torch import Tensor
 from symadj.data.physics.cache import cached_trajectories
 from symadj.data.physics.pde import PeriodicPDE, discrete_gradient_trajectories
 from symadj.data.physics.snapshots import SnapshotData
-from symadj.errors import InputError
+from symadj.memory import require_memory
+from symadj.ranges import require
 
 LONG_SEED, LONG_TRAJECTORIES, LONG_STEPS = 100, 5, 5000
 
@@ -85,9 +86,12 @@ class GridData(SnapshotData):
         horizon: int,
         data_dir: str | Path | None,
     ) -> None:
-        for name, value, least in (("trajectories", trajectories, 2), ("steps", steps, 1)):
-            if value < least:
-                raise InputError(f"{name}={value}; it must be at least {least}.")
+        require("data", trajectories=trajectories, steps=steps)
+        require_memory(
+            8 * trajectories * (steps + 1) * recipe.system.points,
+            f"trajectories={trajectories}, steps={steps}: the states",
+            "take fewer trajectories or steps",
+        )
         to_train = min(int(trajectories * 0.9), trajectories - 1)
         to_test = trajectories - to_train
         total = trajectories + to_test

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from symadj.data.physics.orbits import at_least, orbits
+from symadj.data.physics.orbits import check_samples, orbits
 from symadj.data.physics.snapshots import SnapshotData
 from symadj.data.physics.system import System
+from symadj.ranges import require
 
 SPAN, SNAPSHOTS = 5.0, 501
 SETTLING = 5.0
@@ -49,7 +50,8 @@ class Lorenz63(SnapshotData):
     """
 
     def __init__(self, samples: int = 100, seed: int = 0, horizon: int = 1) -> None:
-        at_least(3, samples=samples)
+        check_samples(samples, SNAPSHOTS, 3, splits=3)
+        require("data", seed=seed)
         generator = torch.Generator().manual_seed(seed)
         drawn = 5 * torch.randn(samples, 3, generator=generator, dtype=torch.float64)
         drawn[:, 2] += 25

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from symadj.data.physics.system import System
 from symadj.errors import InputError
+from symadj.memory import require_memory
 from symadj.ode.odeint import odeint
+from symadj.ranges import require
 
 TOLERANCE = 1e-10
 
@@ -38,15 +41,27 @@ def orbits(system: System, starts: Tensor, span: float, snapshots: int) -> Tenso
     return ys.transpose(0, 1)
 
 
-def at_least(least: int, **given: int) -> None:
-    """Raises `InputError` for a given number below the least."""
-    for name, value in given.items():
-        if value < least:
-            raise InputError(f"{name}={value}; it must be at least {least}.")
+def check_samples(samples: int, snapshots: int, dim: int, splits: int = 2) -> None:
+    """Refuses a number of trajectories that cannot be split, or that no memory holds.
+
+    Args:
+        samples: trajectories.
+        snapshots: of each.
+        dim: entries of a state.
+        splits: that get one trajectory at least.
+
+    Raises:
+        InputError: too few or too many.
+    """
+    require("data", samples=samples)
+    if samples < splits:
+        raise InputError(f"samples={samples}; {splits} splits need at least {splits} trajectories.")
+    # The states as the solve returns them, and once more as splits.
+    needed = 16 * samples * snapshots * dim
+    require_memory(needed, f"samples={samples}: the trajectories", "take fewer")
 
 
-def not_negative(**given: float) -> None:
-    """Raises `InputError` for a given number that is negative or not finite."""
-    for name, value in given.items():
-        if not 0 <= value < float("inf"):
-            raise InputError(f"{name}={value}; it must be at least 0.")
+def legacy_random(seed: int) -> np.random.RandomState:
+    """NumPy's generator of old, which takes seeds of 32 bits: beyond, one of two such words."""
+    low, high = seed % 2**32, seed >> 32
+    return np.random.RandomState([low, high] if high else low)

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from symadj.data.physics.orbits import at_least, not_negative, orbits
+from symadj.data.physics.orbits import check_samples, legacy_random, orbits
 from symadj.data.physics.snapshots import SnapshotData
 from symadj.data.physics.system import HamiltonianSystem
+from symadj.ranges import require
 
 SPAN, SNAPSHOTS = 20.0, 100
 HELD_OUT = 10
@@ -73,9 +74,8 @@ class Oscillator(SnapshotData):
         seed: int,
         horizon: int,
     ) -> None:
-        at_least(2, samples=samples)
-        at_least(0, seed=seed)
-        not_negative(noise=noise)
+        check_samples(samples, SNAPSHOTS, 2)
+        require("data", noise=noise, seed=seed)
         starts, errors = _draw(samples + HELD_OUT, radius, noise, seed)
         truth = orbits(system, starts, SPAN, SNAPSHOTS)
         half = samples // 2
@@ -127,7 +127,7 @@ class Pendulum(Oscillator):
 
 def _draw(n: int, radius: tuple[float, float], noise: float, seed: int) -> tuple[Tensor, Tensor]:
     """Initial states [n, 2] and observation errors [n, SNAPSHOTS, 2]."""
-    random = np.random.RandomState(seed)
+    random = legacy_random(seed)
     low, high = radius
     starts, errors = [], []
     for _ in range(n):

@@ -12,6 +12,7 @@ from torch import Tensor
 from symadj.data.physics.npz import BrokenArchive, read_npz
 from symadj.data.physics.snapshots import SnapshotData
 from symadj.errors import InputError
+from symadj.ranges import require
 
 EVEN = 1e-6
 """How far an interval of t may be from their mean, relative to it."""
@@ -44,8 +45,7 @@ class Trajectories(SnapshotData):
     """
 
     def __init__(self, path: str, dx: float | None = None, seed: int = 0, horizon: int = 1) -> None:
-        if dx is not None and not 0 < dx < float("inf"):
-            raise InputError(f"dx={dx}; the distance of grid points must be above 0.")
+        require("data", dx=dx, seed=seed)
         t, u = read_trajectories(path)
         dt = _interval(t, path)
         states = torch.from_numpy(u.reshape(*u.shape[:2], -1))

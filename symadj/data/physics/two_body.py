@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from symadj.data.physics.orbits import at_least, orbits
+from symadj.data.physics.orbits import check_samples, legacy_random, orbits
 from symadj.data.physics.snapshots import SnapshotData
 from symadj.data.physics.system import HamiltonianSystem
+from symadj.ranges import require
 
 SPAN, SNAPSHOTS = 25.0, 500
 HELD_OUT = 50
@@ -69,8 +69,8 @@ class TwoBody(SnapshotData):
     """
 
     def __init__(self, samples: int = 1000, seed: int = 0, horizon: int = 1) -> None:
-        at_least(2, samples=samples)
-        at_least(0, seed=seed)
+        check_samples(samples, SNAPSHOTS, 8)
+        require("data", seed=seed)
         system = TwoBodySystem()
         held_out = min(HELD_OUT, samples)
         truth = orbits(system, near_circles(samples + held_out, seed), SPAN, SNAPSHOTS)
@@ -89,7 +89,7 @@ class TwoBody(SnapshotData):
 
 def near_circles(n: int, seed: int) -> Tensor:
     """n initial states [n, 8]."""
-    random = np.random.RandomState(seed)
+    random = legacy_random(seed)
     states = []
     for _ in range(n):
         x, y = random.rand(2) + 0.5

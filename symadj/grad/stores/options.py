@@ -12,6 +12,7 @@ from symadj.grad.stores.revolve import Revolve, schedules
 from symadj.grad.stores.stages import Stages
 from symadj.grad.stores.steps import Steps
 from symadj.ode.problem import Problem
+from symadj.ranges import require
 
 STORES = ("steps", "stages", "revolve")
 PLACES = ("cpu", "disk")
@@ -73,11 +74,7 @@ class StoreOptions:
             raise InputError(
                 "store=revolve needs slots, the number of states to keep: slots=10, say."
             )
-        if isinstance(self.slots, bool) or not isinstance(self.slots, int) or self.slots < 2:
-            raise InputError(
-                f"slots={self.slots!r}; it must be a whole number from 2 on: the start of the "
-                "solve and that of the step at work."
-            )
+        require("grad", slots=self.slots)
 
     def open(self, problem: Problem) -> Store:
         """A store for one solve.
