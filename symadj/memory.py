@@ -9,6 +9,9 @@ import torch
 from symadj.errors import InputError
 from symadj.units import format_bytes
 
+ALWAYS_THERE = 2**26
+"""Bytes below which the system is not asked."""
+
 _MEMINFO = Path("/proc/meminfo")
 _OWN_GROUPS = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
@@ -41,6 +44,8 @@ def require_memory(needed: float, what: str, todo: str, device: torch.device | N
     Raises:
         InputError: it is more than `available_memory`.
     """
+    if needed < ALWAYS_THERE:
+        return
     left = available_memory(device)
     if left is not None and needed > left:
         raise InputError(

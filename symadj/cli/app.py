@@ -16,12 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 
 import symadj
 from symadj.cli import overrides as given
+from symadj.cli.composing import composed_jobs
 from symadj.cli.explain import COMPOSITION_ERRORS, explain
 from symadj.cli.help import help_text
 from symadj.cli.ladder import FAILED, OK, add_trust, run_command
 from symadj.errors import InputError
 from symadj.run.allocator import keep_freed_memory
-from symadj.run.configs import compose, resolved
+from symadj.run.configs import check_numbers, compose, resolved
 from symadj.run.log import complain, say
 from symadj.run.sweep import Job, Outcome, run_sweep
 
@@ -77,6 +78,7 @@ class App:
             return self._sweep(arguments.overrides, extra)
         given.refuse_sweep(arguments.overrides, self.name)
         config = self.configuration(arguments.overrides, extra, arguments.trust)
+        given.refuse_ignored(config, arguments.overrides)
         if arguments.cfg:
             say(OmegaConf.to_yaml(config).rstrip())
             return OK
@@ -101,9 +103,11 @@ class App:
         given.refuse_wrong_choices(overrides, extra)
         try:
             composed = compose(self.config_name, overrides, extra)
-            return resolved(self.prepared(composed, extra))
+            config = resolved(self.prepared(composed, extra))
         except COMPOSITION_ERRORS as error:
             raise InputError(explain(error, self.config_name, overrides, extra)) from error
+        check_numbers(config)
+        return config
 
     def prepared(self, config: DictConfig, extra: Path | None) -> DictConfig:
         """A composed configuration as it is used, its interpolations still in it."""
@@ -111,7 +115,8 @@ class App:
 
     def _sweep(self, overrides: Sequence[str], extra: Path | None) -> int:
         # All jobs are composed before the first one runs: a typo costs no training.
-        jobs = [Job(job, self.configuration(job, extra)) for job in given.expand(overrides)]
+        choices = given.expand(overrides)
+        jobs = composed_jobs(choices, lambda job: self.configuration(job, extra))
         outcomes = run_sweep(jobs, self.attempt or self._run_here)
         return FAILED if any(outcome.failed for outcome in outcomes) else OK
 

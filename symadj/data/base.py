@@ -23,8 +23,11 @@ class VectorData:
         note: one line: what the data are, and whether they stand in for others.
         columns: the entries' names, where they have any.
         image_shape: (height, width) of a vector shown as an image; None: it is none.
+        draws_rows: whether a training batch is drawn from the rows of `train`, so that it should
+            not have more of them; not where its points are made afresh.
     """
 
+    draws_rows: bool = True
     image_shape: tuple[int, int] | None = None
 
     def __init__(

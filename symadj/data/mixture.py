@@ -31,6 +31,8 @@ class Mixture(VectorData):
         InputError: a number out of its range.
     """
 
+    draws_rows = False
+
     def __init__(
         self, dim: int = 8, modes: int = 5, spread: float = 2.0, seed: int = 0, size: int = 5000
     ) -> None:

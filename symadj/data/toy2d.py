@@ -31,6 +31,8 @@ class Toy2D(VectorData):
         InputError: an unknown name or a size below 1.
     """
 
+    draws_rows = False
+
     def __init__(self, name: str = "8gaussians", seed: int = 0, size: int = 5000) -> None:
         if name not in SAMPLERS:
             raise InputError(f"unknown toy set {name!r}.{suggest(name, SAMPLERS)}")

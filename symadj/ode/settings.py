@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from symadj.errors import IncompatibleError, InputError, suggest
+from symadj.memory import require_memory
 from symadj.ranges import check_settings
 from symadj.solvers import SOLVERS, RungeKutta
 
@@ -130,6 +131,9 @@ class SolverSettings:
                 f"num_steps={self.num_steps} is more than max_steps={self.max_steps}; raise "
                 "max_steps if that is meant."
             )
+        # A time is a Python number in a list, which is kept while the steps are made.
+        steps = self.num_steps or 0
+        require_memory(64 * steps, f"num_steps={steps}: the list of times", "take fewer steps")
         if not given and SOLVERS[self.method].error_order is None:
             raise IncompatibleError(
                 f"the solver {self.method!r} has no error estimate, so its steps must be fixed: "
@@ -221,7 +225,8 @@ class SolverSettings:
         rising = all(sign * (b - a) > 0 for a, b in itertools.pairwise(times))
         if len(times) < 2 or times[0] != t0 or times[-1] != t1 or not rising:
             raise InputError(
-                f"grid must lead strictly monotonically from t[0]={t0} to t[-1]={t1}; given are "
+                f"grid=[...]; it must lead strictly monotonically from t[0]={t0} to "
+                f"t[-1]={t1}; given are "
                 f"{len(times)} times from {times[0] if times else None} to "
                 f"{times[-1] if times else None}."
             )

@@ -15,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from symadj.errors import InputError, suggest
 from symadj.ranges import check_settings
 
+_NOTHING = re.compile(r"(?!)")
+
 
 def build(
     node: DictConfig | Mapping[str, Any],
@@ -73,8 +75,9 @@ def with_full_keys(message: str, key: str, settings: Mapping[str, Any]) -> str:
     for name, value in settings.items():
         if isinstance(value, Mapping):
             keys = {str(inner): f"{key}.{name}.{inner}" for inner in value} | keys
-    # A name stands before "=", or before what else a sentence about a setting goes on with.
-    pattern = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, keys)) or '(?!)'})(?==)")
+    # A name without an underscore may be an ordinary word too, where no "=" follows.
+    names = [re.escape(n) + (r"(?!\w)" if "_" in n else "(?==)") for n in keys if n != "_target_"]
+    pattern = re.compile(rf"(?<![\w.])({'|'.join(names)})") if names else _NOTHING
     return pattern.sub(lambda found: keys[found[1]], message)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -82,9 +85,47 @@ def compose(
     Raises:
         hydra.errors.HydraException, omegaconf.errors.OmegaConfBaseException: bad overrides.
     """
+    if extra is None:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
+        values = [o for o in parsed if _sets_a_value(o, groups)]
+        choices = tuple(o.input_line or "" for o in parsed if o not in values)
+        config = _chosen(config_dir(), config_name, choices).copy()
+        try:
+            for override in values:
+                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        except (OmegaConfBaseException, ValueError, TypeError):
+            # Hydra's own error says more.
+            return _compose(config_dir(), config_name, overrides)
+        return config
+    return _compose(config_dir(), config_name, overrides, extra)
+
+
+def _sets_a_value(override: Override, groups: Collection[str]) -> bool:
+    """Whether an override of Hydra's sets one value of what the groups are composed to."""
+    return not (
+        override.key_or_group in groups
+        or override.package is not None
+        or override.is_delete()
+        or override.is_add()
+        or override.is_force_add()
+        or override.is_sweep_override()
+        or override.is_hydra_override()
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _chosen(root: Path, config_name: str, choices: tuple[str, ...]) -> DictConfig:
+    """What the options of the groups are composed to, which is most of the work; for copying."""
+    return _compose(root, config_name, choices)
+
+
+def _compose(
+    root: Path, config_name: str, overrides: Sequence[str], extra: Path | None = None
+) -> DictConfig:
     ConfigStore.instance().store(name="run_settings", node=RunSettings)
     search = [f"hydra.searchpath=['file://{extra.resolve()}']"] if extra else []
-    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(root), version_base="1.3"):
         return hydra.compose(config_name, overrides=[*overrides, *search])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +13,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from symadj.data.physics.snapshots import SnapshotData
 from symadj.errors import InputError, SolveError
+from symadj.grad import GradientMethod
+from symadj.memory import require_memory
 from symadj.ode.integrator import Integrator
-from symadj.ode.odeint import check_compilable
-from symadj.run.build import build
+from symadj.ode.layout import State
+from symadj.ode.odeint import Func, Solution, check_compilable
+from symadj.ode.settings import SolverSettings
+from symadj.run.build import build, with_full_keys
 from symadj.run.optim import Adam
 from symadj.run.seed import own_randomness
 from symadj.run.settings import RunSettings
@@ -89,17 +95,109 @@ def build_parts(config: DictConfig, settings: RunSettings) -> Parts:
     device = pick_device(settings.device)
     dtype = getattr(torch, settings.dtype)
     # The cheap ones first: a wrong pair is refused before a large data set is read.
-    integrator = Integrator(build(config.solver, "solver"), build(config.grad, "grad"))
+    integrator = NamingIntegrator(
+        build(config.solver, "solver"), build(config.grad, "grad"), config.solver
+    )
     check_pair(integrator)
     optim = build(config.optim, "optim")
     task = build(config.task, "task")
     data = build(config.data, "data")
-    model = build(config.model, "model", offered=model_arguments(data))
+    check_batch(data, settings)
+    offered = model_arguments(data)
+    check_memory(config.model, offered, data, settings, device)
+    model = build(config.model, "model", offered=offered)
     model = model.to(device=device, dtype=dtype)
     if hasattr(task, "bind"):
         task.bind(data, model, integrator)
     optimizer, scheduler = optim.build(model.parameters(), settings.train.steps)
     return Parts(data, model, task, integrator, optim, optimizer, scheduler, device, dtype)
+
+
+class NamingIntegrator(Integrator):
+    """An integrator whose solves call the solver's settings by their keys, where they object.
+
+    Args:
+        solver: method, tolerances, options.
+        gradient: the gradient method.
+        settings: that the solver was made of.
+    """
+
+    def __init__(
+        self, solver: SolverSettings, gradient: GradientMethod, settings: Mapping[Any, Any]
+    ) -> None:
+        super().__init__(solver, gradient)
+        self._settings = settings
+
+    def solve(
+        self, func: Func, y0: State, t: Tensor, params: Sequence[Tensor] | None = None
+    ) -> Solution:
+        """`Integrator.solve`."""
+        try:
+            return super().solve(func, y0, t, params)
+        except InputError as error:
+            error.args = (with_full_keys(str(error), "solver", self._settings),)
+            raise
+
+
+def check_batch(data: Any, settings: RunSettings) -> None:
+    """Raises `InputError` for a batch of more rows than there are, where it is drawn from them."""
+    rows, wanted = len(data.train), settings.train.batch_size
+    if getattr(data, "draws_rows", False) and wanted > rows:
+        raise InputError(
+            f"train.batch_size={wanted}, and {data.name} has {rows} training rows, from which a "
+            f"batch is drawn. Take train.batch_size={rows} or less, or more data."
+        )
+
+
+def check_memory(
+    node: DictConfig,
+    offered: Mapping[str, Any],
+    data: Any,
+    settings: RunSettings,
+    device: torch.device,
+) -> None:
+    """Refuses a model or a batch that cannot fit, before either is allocated.
+
+    The model is made without storage first. A training holds its weights, their gradient and the
+    optimiser's two moments; a step of a solver holds its batch, the state before and behind it, the
+    derivatives of some stages, and the outputs of a layer.
+
+    Args:
+        node: the configuration of the model.
+        offered: to its constructor.
+        data, settings: of the run.
+        device: where the model will be.
+
+    Raises:
+        InputError: more memory is needed than there is; or as `build`.
+    """
+    try:
+        with torch.device("meta"):
+            model = build(node, "model", offered=offered)
+    except InputError:
+        raise
+    except Exception:
+        # A class of a user's own may read the numbers it makes: its size is not foreseen.
+        return
+    weights = [p for p in model.parameters() if p.requires_grad]
+    size = getattr(torch, settings.dtype).itemsize
+    count = sum(p.numel() for p in weights)
+    hidden = "" if "hidden" not in node else f" of model.hidden={list(node.hidden)}"
+    require_memory(
+        4 * size * count,
+        f"a training of a model with {count:,} parameters ({type(model).__name__}{hidden})",
+        "take a smaller model",
+        device,
+    )
+    widest = max((p.shape[0] for p in weights if p.dim() > 1), default=1)
+    rows = settings.train.batch_size
+    if not isinstance(data, SnapshotData):
+        require_memory(
+            size * rows * (widest + 6 * data.dim),
+            f"train.batch_size={rows}: a step of the solver",
+            "take a smaller batch",
+            device,
+        )
 
 
 def model_arguments(data: Any) -> dict[str, Any]:
