@@ -14,6 +14,7 @@ from symadj.cli.trained import LookApp, whole_number
 from symadj.data.disk import make_directory
 from symadj.errors import InputError
 from symadj.figures.flow import sample_figure
+from symadj.memory import require_memory
 from symadj.models.cnf import ContinuousFlow
 from symadj.run.files import SAMPLES, remove_temporaries, subfolder, write_atomically
 from symadj.run.log import say
@@ -47,6 +48,12 @@ def _sample(run: TrainedRun, options: dict[str, str]) -> None:
             "symadj-sample draws from flows (task=density)."
         )
     flow = cast("ContinuousFlow", parts.model)
+    require_memory(
+        # The samples, once more joined, and as they are written.
+        3 * parts.data.dim * n * getattr(torch, run.settings.dtype).itemsize,
+        f"n={n}: the samples",
+        "take fewer",
+    )
     generator = torch.Generator(device=parts.device).manual_seed(seed)
     rows = run.settings.train.eval_batch_size
     drawn = torch.cat(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from symadj.data.base import VectorData, split_rows, split_sizes
+from symadj.data.physics.npz import check_claim
 from symadj.errors import InputError
+from symadj.memory import require_memory
+from symadj.ranges import require
 
 MIN_ROWS = 10
 MOST_LISTED = 10
+MOST_COLUMNS = 10_000
 
 
 class Table(VectorData):
@@ -31,6 +37,8 @@ class Table(VectorData):
         path: of a .csv file (commas; a first line of names, or none) or a .npy file (a
             two-dimensional array of real numbers). Every row must be complete.
         seed: of the split.
+        header: whether the first line of a .csv file holds the columns' names; None: it does where
+            a cell is no number, or where the cells count the columns from 0.
 
     Attributes:
         mean, std: of the training split's columns, [dim].
@@ -38,12 +46,14 @@ class Table(VectorData):
         log_scale: sum of log std: log p in the file's units is log p minus this.
 
     Raises:
-        InputError: a file that is missing, unreadable, empty or too short, text columns, missing or
-            infinite values, or columns that are constant.
+        InputError: a file that is missing, unreadable, empty, too short or too large, a first line
+            that may be names or values, text columns, missing or infinite values, or columns that
+            are constant.
     """
 
-    def __init__(self, path: str, seed: int = 0) -> None:
-        values, columns = read_table(path)
+    def __init__(self, path: str, seed: int = 0, header: bool | None = None) -> None:
+        require("data", seed=seed)
+        values, columns = read_table(path, header)
         _check_rows(values, path)
         _check_values(values, path)
         splits = split_rows(torch.from_numpy(values), seed)
@@ -61,14 +71,17 @@ class Table(VectorData):
         self.file = Path(path).expanduser()
 
 
-def read_table(path: str) -> tuple[NDArray[np.float64], list[str]]:
+def read_table(path: str, header: bool | None = None) -> tuple[NDArray[np.float64], list[str]]:
     """The values [rows, columns] of a .csv or .npy file and the columns' names.
+
+    Args:
+        path, header: as `Table` has them.
 
     Raises:
         InputError: as `Table`, but for what concerns the values themselves.
     """
     file = Path(path).expanduser()
-    readers = {".csv": _read_csv, ".npy": _read_npy}
+    readers = {".csv": lambda file: _read_csv(file, header), ".npy": _read_npy}
     if not file.exists():
         raise InputError(f"no such file: {path} (looked for {file.absolute()}).")
     if not file.is_file():
@@ -86,9 +99,13 @@ def read_table(path: str) -> tuple[NDArray[np.float64], list[str]]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _read_csv(path: Path) -> tuple[NDArray[np.float64], list[str]]:
+def _read_csv(path: Path, header: bool | None) -> tuple[NDArray[np.float64], list[str]]:
     try:
-        named = _names_columns(_first_row(path), path)
+        first, second = _first_rows(path)
+        _check_columns(len(first), path)
+        # The cells as texts and as numbers.
+        require_memory(2 * path.stat().st_size, f"data.path={path}", "take fewer rows")
+        named = _names_columns(first, second, path) if header is None else header
         frame = pd.read_csv(path, header=0 if named else None, low_memory=False)
     except pd.errors.EmptyDataError:
         raise InputError(f"{path} is empty; at least {MIN_ROWS} rows are needed.") from None
@@ -103,18 +120,34 @@ def _read_csv(path: Path) -> tuple[NDArray[np.float64], list[str]]:
     return frame.to_numpy(dtype=np.float64, copy=True), list(frame.columns)
 
 
-def _first_row(path: Path) -> list[str]:
-    """The cells of the first line that is not blank."""
+def _first_rows(path: Path) -> tuple[list[str], list[str]]:
+    """The cells of the first two lines that are not blank; of those that there are."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = ([cell.strip() for cell in row] for row in csv.reader(file))
-        return next((row for row in rows if any(row)), [])
+        filled = (row for row in rows if any(row))
+        return next(filled, []), next(filled, [])
 
 
-def _names_columns(first: Sequence[str], path: Path) -> bool:
+def _check_columns(count: int, path: Path) -> None:
+    if count > MOST_COLUMNS:
+        raise InputError(
+            f"{path} has {count:,} columns; at most {MOST_COLUMNS:,} can be used. (One row a line: "
+            "is the table transposed?)"
+        )
+
+
+def _names_columns(first: Sequence[str], second: Sequence[str], path: Path) -> bool:
     """Whether a first row holds names instead of values: texts, or the column numbers 0, 1, 2, ...
 
+    Args:
+        first: its cells.
+        second: those of the row below.
+        path: of the file.
+
     Raises:
-        InputError: a cell is blank, so that a name or a value is missing.
+        InputError: a cell is blank, so that a name or a value is missing; or all are numbers that
+            may well be names: whole ones that rise by the same step from column to column, or
+            whole ones above values that are not.
     """
     blank = [f"column {i + 1}" for i, cell in enumerate(first) if not cell]
     if blank:
@@ -122,8 +155,25 @@ def _names_columns(first: Sequence[str], path: Path) -> bool:
             f"{path}: the first line leaves {_listed(blank)} blank, where a name or a value must "
             "be. (A row index that pandas wrote has no name: save with index=False.)"
         )
-    counted = len(first) > 1 and list(first) == [str(i) for i in range(len(first))]
-    return counted or not all(_is_number(cell) for cell in first)
+    if not all(_is_number(cell) for cell in first):
+        return True
+    if len(first) < 2 or not all(map(_is_whole, first)):
+        return False
+    numbers = [int(cell) for cell in first]
+    if numbers == list(range(len(first))):
+        return True
+    steps = {b - a for a, b in itertools.pairwise(numbers)}
+    counts = len(first) > 2 and len(steps) == 1 and steps != {0}
+    if counts or not all(map(_is_whole, second)):
+        raise InputError(
+            f"{path}: the first line ({_listed(list(first))}) may hold names or values; say "
+            "data.header=true (names) or data.header=false (values)."
+        )
+    return False
+
+
+def _is_whole(cell: str) -> bool:
+    return re.fullmatch(r"[+-]?[0-9]{1,18}", cell) is not None
 
 
 def _is_number(cell: str) -> bool:
@@ -166,8 +216,11 @@ def _describe_text(column: pd.Series) -> str:
 
 def _read_npy(path: Path) -> tuple[NDArray[np.float64], list[str]]:
     try:
+        check_claim(path)
         array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, MemoryError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"{path} is no whole array of numbers as numpy.save writes it: it is damaged, of "
             "another kind, or holds Python objects, which are not opened."
@@ -182,6 +235,7 @@ def _read_npy(path: Path) -> tuple[NDArray[np.float64], list[str]]:
         raise InputError(
             f"{path} has shape {array.shape}; a table has two dimensions, [rows, columns]."
         )
+    _check_columns(array.shape[1], path)
     names = [f"column {i + 1}" for i in range(array.shape[1])]
     return array.astype(np.float64), names
 

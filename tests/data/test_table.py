@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from symadj.data.table import Table
+from symadj.data.table import Table, read_table
 from symadj.errors import InputError
 
 
@@ -167,3 +167,36 @@ def test_a_path_that_leads_to_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes(b"a,b\n1,\xff\n")
     with pytest.raises(InputError, match="UTF-8"):
         Table(str(tmp_path / "latin.csv"))
+
+
+@pytest.mark.parametrize("header", ["2019,2020,2021", "10,20,30", "7,3"])
+def test_a_first_line_of_numbers_that_may_be_names_is_asked_about(
+    tmp_path: Path, header: str
+) -> None:
+    columns = header.count(",") + 1
+    path = write(tmp_path / "t.csv", as_csv(values()[:, :columns], header))
+    with pytest.raises(InputError, match=r"data\.header=true \(names\) or data\.header=false"):
+        Table(path)
+    assert Table(path, header=True).columns == tuple(header.split(","))
+    assert len(read_table(path, header=False)[0]) == len(read_table(path, header=True)[0]) + 1
+
+
+def test_whole_numbers_above_whole_numbers_are_values(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).integers(0, 100, size=(20, 4))
+    text = "\n".join(",".join(map(str, row)) for row in rows)
+    assert len(read_table(write(tmp_path / "t.csv", text))[0]) == 20
+
+
+def test_a_table_of_a_million_columns_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "wide.csv", (",".join(["0.5"] * 1_000_000) + "\n") * 2)
+    with pytest.raises(InputError, match=r"has 1,000,000 columns; at most 10,000"):
+        Table(path)
+    with pytest.raises(InputError, match="20,000 columns"):
+        Table(saved(tmp_path / "wide.npy", np.zeros((10, 20_000))))
+
+
+def test_an_array_that_claims_more_than_the_file_holds_is_refused(tmp_path: Path) -> None:
+    path = Path(saved(tmp_path / "claim.npy", np.zeros((10, 10))))
+    path.write_bytes(path.read_bytes().replace(b"(10, 10), }     ", b"(9999999999,), }"))
+    with pytest.raises(InputError, match="no whole array"):
+        Table(str(path))

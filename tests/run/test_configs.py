@@ -42,7 +42,7 @@ def test_a_setting_without_a_value_is_asked_for() -> None:
     config = compose("train", ["data=csv"])
     with pytest.raises(InputError, match=r"data\.path must be given and is not: data\.path=VALUE"):
         resolved(config)
-    assert option_settings("data", "csv") == {"_target_", "path", "seed"}
+    assert option_settings("data", "csv") == {"_target_", "path", "seed", "header"}
 
 
 def test_the_seed_reaches_the_split_of_the_data() -> None:

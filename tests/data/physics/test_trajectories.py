@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,16 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 def test_settings_out_of_range(given: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=next(iter(given))):
         Trajectories(saved(tmp_path, t=T, u=U), **given)
+
+
+def test_an_array_that_claims_more_than_its_file_holds_is_refused(tmp_path: Path) -> None:
+    path = Path(saved(tmp_path, t=np.arange(5.0), u=np.zeros((2, 5, 3))))
+    with zipfile.ZipFile(path) as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    claim = parts["u.npy"].replace(b"(2, 5, 3), }      ", b"(99999999, 5, 3), }")
+    assert claim != parts["u.npy"]
+    with zipfile.ZipFile(path, "w") as spoilt:
+        for name, content in (parts | {"u.npy": claim}).items():
+            spoilt.writestr(name, content)
+    with pytest.raises(InputError, match=r"no whole \.npz file"):
+        Trajectories(str(path))
