@@ -61,7 +61,7 @@ class Range:
     def allowed(self) -> str:
         """The range in words, to stand behind "must be"."""
         if self.size:
-            words = "a size such as 64MiB or 2GB, or a number of bytes, at least 1"
+            words = "a size such as 64MiB or 2GB, or a number of bytes, at least 8"
         else:
             words = self._numbers()
         unit = f", in {self.unit}" if self.unit else ""
@@ -131,7 +131,7 @@ def _seed(what: str) -> Range:
     return _count(f"the seed of {what}", 0, 2**63 - 1)
 
 
-_SIZE = {"low": 1, "high": 2**62, "size": True}
+_SIZE = {"low": 8, "high": 2**62, "size": True}
 _SPACING = Range("the distance of grid points", 1e-9, 1e9, null="that of the data, if any")
 _HORIZON = _count("the number of intervals in a training window", high=WIDE)
 _WIDTHS = _count("the widths of the hidden layers", high=WIDE, each=True)

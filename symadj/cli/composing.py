@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from collections.abc import Callable, Sequence
 from omegaconf import DictConfig
 
 from symadj.cli.overrides import ignored_settings
+from symadj.run.log import complain
 from symadj.run.sweep import Job
 
 SILENT = 2.0
@@ -50,4 +50,4 @@ def composed_jobs(
 
 
 def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    complain(text)

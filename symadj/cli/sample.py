@@ -16,6 +16,7 @@ from symadj.errors import InputError
 from symadj.figures.flow import sample_figure
 from symadj.memory import require_memory
 from symadj.models.cnf import ContinuousFlow
+from symadj.ranges import RANGES
 from symadj.run.files import SAMPLES, remove_temporaries, subfolder, write_atomically
 from symadj.run.log import say
 from symadj.run.summary import solver_line
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _sample(run: TrainedRun, options: dict[str, str]) -> None:
     n, seed = whole_number("n", options["n"], 1), whole_number("seed", options["seed"], 0)
+    RANGES["seed"].check(seed, "seed")
     parts = run.parts
     if not hasattr(parts.model, "inverse"):
         raise InputError(

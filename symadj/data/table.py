@@ -83,13 +83,13 @@ def read_table(path: str, header: bool | None = None) -> tuple[NDArray[np.float6
     file = Path(path).expanduser()
     readers = {".csv": lambda file: _read_csv(file, header), ".npy": _read_npy}
     if not file.exists():
-        raise InputError(f"no such file: {path} (looked for {file.absolute()}).")
+        raise InputError(f"path={path}: no such file (looked for {file.absolute()}).")
     if not file.is_file():
-        raise InputError(f"{path} is no file; give data.path a .csv or .npy file.")
+        raise InputError(f"path={path} is no file; give a .csv or .npy file.")
     if file.suffix.lower() not in readers:
         raise InputError(
-            f"{path}: unknown kind of file {file.suffix!r}. Allowed: .csv (comma separated, one "
-            "row a line) and .npy (a two-dimensional array saved by numpy.save)."
+            f"path={path}: unknown kind of file {file.suffix!r}. Allowed: .csv (comma separated, "
+            "one row a line) and .npy (a two-dimensional array saved by numpy.save)."
         )
     try:
         if file.stat().st_size == 0:

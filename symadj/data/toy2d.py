@@ -35,7 +35,7 @@ class Toy2D(VectorData):
 
     def __init__(self, name: str = "8gaussians", seed: int = 0, size: int = 5000) -> None:
         if name not in SAMPLERS:
-            raise InputError(f"unknown toy set {name!r}.{suggest(name, SAMPLERS)}")
+            raise InputError(f"unknown name={name!r}.{suggest(name, SAMPLERS)}")
         require("data", seed=seed, size=size)
         require_memory(24 * size, f"size={size}: three sets of points", "take fewer points")
         self._draw = SAMPLERS[name]

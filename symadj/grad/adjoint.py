@@ -88,7 +88,7 @@ class Adjoint(OneNodeMethod):
 
     def settings(self, forward: SolverSettings) -> SolverSettings:
         """The backward solve's settings, given the forward one's."""
-        method = self.method or forward.method
+        method = forward.method if self.method is None else self.method
         rtol = forward.rtol if self.rtol is None else self.rtol
         atol = forward.atol if self.atol is None else self.atol
         if self.options is not None:

@@ -59,9 +59,9 @@ class ContinuousFlow(nn.Module):
     ) -> None:
         super().__init__()
         if trace not in TRACES:
-            raise InputError(f"unknown trace {trace!r}.{suggest(trace, TRACES)}")
+            raise InputError(f"unknown trace={trace!r}.{suggest(trace, TRACES)}")
         if noise not in NOISES:
-            raise InputError(f"unknown noise {noise!r}.{suggest(noise, NOISES)}")
+            raise InputError(f"unknown noise={noise!r}.{suggest(noise, NOISES)}")
         require("model", T=T)
         self.networks = nn.ModuleList(networks)
         if not self.networks:

@@ -36,10 +36,10 @@ class ConvNet(nn.Module):
     ) -> None:
         super().__init__()
         if layer not in CONV_LAYERS:
-            raise InputError(f"unknown layer {layer!r}.{suggest(layer, CONV_LAYERS)}")
+            raise InputError(f"unknown layer={layer!r}.{suggest(layer, CONV_LAYERS)}")
         if activation not in ACTIVATIONS:
             raise InputError(
-                f"unknown activation {activation!r}.{suggest(activation, ACTIVATIONS)}"
+                f"unknown activation={activation!r}.{suggest(activation, ACTIVATIONS)}"
             )
         require("model", hidden=list(hidden))
         make = CONV_LAYERS[layer]

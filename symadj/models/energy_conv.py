@@ -74,7 +74,7 @@ class EnergyField(nn.Module):
     def __init__(self, energy: nn.Module, dx: float, structure: str) -> None:
         super().__init__()
         if structure not in STRUCTURES:
-            raise InputError(f"unknown structure {structure!r}.{suggest(structure, STRUCTURES)}")
+            raise InputError(f"unknown structure={structure!r}.{suggest(structure, STRUCTURES)}")
         require("model", dx=dx)
         self.energy = energy
         self.dx = float(dx)

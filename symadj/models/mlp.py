@@ -46,10 +46,10 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         if layer not in LAYERS:
-            raise InputError(f"unknown layer {layer!r}.{suggest(layer, LAYERS)}")
+            raise InputError(f"unknown layer={layer!r}.{suggest(layer, LAYERS)}")
         if activation not in ACTIVATIONS:
             raise InputError(
-                f"unknown activation {activation!r}.{suggest(activation, ACTIVATIONS)}"
+                f"unknown activation={activation!r}.{suggest(activation, ACTIVATIONS)}"
             )
         require("model", dim=dim, hidden=list(hidden))
         widths = [dim, *hidden, dim]

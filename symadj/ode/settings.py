@@ -99,7 +99,7 @@ class SolverSettings:
 
     def __post_init__(self) -> None:
         if self.method not in SOLVERS:
-            raise InputError(f"unknown solver {self.method!r}.{suggest(self.method, SOLVERS)}")
+            raise InputError(f"unknown method={self.method!r}.{suggest(self.method, SOLVERS)}")
         times = {name: getattr(self, name) for name in ("grid", "step_t", "jump_t")}
         plain = {name: [float(t) for t in ts] for name, ts in times.items() if ts is not None}
         check_settings("solver", vars(self) | plain, shown="")
@@ -110,7 +110,7 @@ class SolverSettings:
                 raise InputError(f"{name}={getattr(self, name)!r}; it must be true or false.")
         if self.interp not in (None, *INTERPOLATIONS):
             raise InputError(
-                f"unknown interp {self.interp!r}.{suggest(self.interp, INTERPOLATIONS)}"
+                f"unknown interp={self.interp!r}.{suggest(self.interp, INTERPOLATIONS)}"
             )
         self._check_stepping()
 
@@ -119,12 +119,12 @@ class SolverSettings:
             raise InputError(f"min_step={self.min_step} is above max_step={self.max_step}.")
         if self.perturb and self.adaptive:
             raise IncompatibleError(
-                "perturb goes with fixed steps; of adaptive ones, name in jump_t where func jumps."
+                "perturb=true goes with fixed steps; of adaptive ones, name in jump_t where func jumps."
             )
         given = [n for n in ("step_size", "num_steps", "grid") if getattr(self, n) is not None]
         if len(given) > 1:
             raise InputError(
-                f"{' and '.join(given)} are both given; the steps are fixed by one of them."
+                f"{'=... and '.join(given)}=... are both given; the steps are fixed by one of them."
             )
         if self.num_steps is not None and self.num_steps > self.max_steps:
             raise InputError(

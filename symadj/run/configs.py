@@ -155,7 +155,8 @@ def check_numbers(config: DictConfig) -> None:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     check_settings("", plain)
-    for section, settings in plain.items():
+    # The data take values from other sections, which are then named by those.
+    for section, settings in sorted(plain.items(), key=lambda entry: entry[0] == "data"):
         if isinstance(settings, dict):
             check_settings(str(section), settings)
 

@@ -62,8 +62,10 @@ class Adam:
             parameters: what is trained.
             steps: iterations of the whole run.
         """
+        # torch refuses a pair of which one is a whole number.
+        betas = (float(self.betas[0]), float(self.betas[1]))
         make = torch.optim.AdamW if self.decoupled else torch.optim.Adam
-        optimizer = make(parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
+        optimizer = make(parameters, lr=self.lr, betas=betas, weight_decay=self.weight_decay)
         return optimizer, LambdaLR(optimizer, lambda done: self.factor(done, steps))
 
     def drop(self, stale: int) -> float:

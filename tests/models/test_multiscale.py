@@ -133,7 +133,7 @@ def test_there_are_as_many_scales_as_make_sense(shape: tuple[int, int], scales: 
         ({"scales": 4}, "28x28.*allowed: 1 to 3"),
         ({"scales": 0}, "allowed: 1 to 3"),
         ({"components": 0}, "components=0.* from 1 to"),
-        ({"layer": "conv"}, "unknown layer"),
+        ({"layer": "conv"}, "unknown layer="),
         ({"T": -1.0}, "T=-1.0.* from 1e-09"),
     ],
 )

@@ -43,7 +43,7 @@ def decay(t: Tensor, y: Tensor) -> Tensor:
         ({"rtol": 0.0, "atol": 0.0}, ["both 0"]),
         ({"options": {"step_size": -0.1}}, ["step_size=-0.1", "from 1e-12"]),
         ({"options": {"num_steps": 2.5}}, ["num_steps=2.5", "whole number"]),
-        ({"options": {"num_steps": 2, "step_size": 0.1}}, ["step_size and num_steps"]),
+        ({"options": {"num_steps": 2, "step_size": 0.1}}, ["step_size=... and num_steps=..."]),
         ({"options": {"grid": [0.0, 0.5, 0.4, 1.0]}}, ["monotonically"]),
         ({"options": {"step_size": 1e-9}}, ["needs 1000000000 steps", "max_steps=100000"]),
         ({"options": {"safety": 1.5}}, ["safety=1.5", "from 0.01 to 1"]),

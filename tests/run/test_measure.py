@@ -221,7 +221,7 @@ def test_the_settings_make_their_meter_with_its_budget() -> None:
         ({"memory_budget": "64Mib/s"}, r"measure\.memory_budget='64Mib/s'; .* size such as 64MiB"),
         ({"memory_budget": "64MB2"}, r"measure\.memory_budget='64MB2'"),
         ({"memory": "none", "memory_budget": "1MB"}, r"nothing keeps the budget"),
-        ({"memory_budget": "0"}, r"measure\.memory_budget='0'; .* at least 1"),
+        ({"memory_budget": "0"}, r"measure\.memory_budget='0'; .* at least 8"),
     ],
 )
 def test_settings_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:

@@ -69,10 +69,10 @@ def read_trajectories(path: str) -> tuple[NDArray[np.float64], NDArray[np.float6
     """
     file = Path(path).expanduser()
     if not file.exists():
-        raise InputError(f"no such file: {path} (looked for {file.absolute()}).")
+        raise InputError(f"path={path}: no such file (looked for {file.absolute()}).")
     if not file.is_file() or file.suffix.lower() != ".npz":
         raise InputError(
-            f"{path}: a .npz file is needed, as numpy.savez(path, t=t, u=u) writes it."
+            f"path={path}: a .npz file is needed, as numpy.savez(path, t=t, u=u) writes it."
         )
     try:
         found = read_npz(file)
