@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from symadj.bench.gradients import flat_gradient
 from symadj.bench.replay import DrawnAs
-from symadj.errors import IncompatibleError
+from symadj.errors import IncompatibleError, InputError
 from symadj.ode.integrator import Integrator
 from symadj.run.configs import run_settings
 from symadj.run.parts import Parts, build_parts
@@ -59,7 +59,10 @@ class BenchProblem:
         seed_everything(settings.seed)
         parts = build_parts(node, settings)
         if weights is not None:
-            load_weights(parts.model, Path(weights))
+            try:
+                load_weights(parts.model, Path(weights))
+            except InputError as error:
+                raise InputError(f"weights={weights}: {error}") from error
         generator = torch.Generator().manual_seed(settings.seed)
         batch = parts.data.sample_batch(settings.train.batch_size, generator)
         dtype = None if autocast is None else getattr(torch, autocast)

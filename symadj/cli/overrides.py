@@ -141,7 +141,8 @@ def ignored_settings(config: DictConfig, overrides: Sequence[str]) -> list[str]:
     )
     if adaptive or own:
         return []
-    return [key for key in keys(overrides) if key in _OF_ADAPTIVE_STEPS]
+    named = [override.key_or_group.replace("/", ".") for override in parse(overrides)]
+    return [key for key in named if key in _OF_ADAPTIVE_STEPS]
 
 
 def refuse_sweep(overrides: Sequence[str], command: str) -> None:
