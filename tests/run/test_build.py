@@ -6,8 +6,8 @@ from typing import Any, Literal
 import pytest
 from omegaconf import OmegaConf
 
-from symadj.errors import InputError
-from symadj.run.build import build
+from symadj.errors import IncompatibleError, InputError
+from symadj.run.build import build, with_full_keys
 
 
 class Thing:
@@ -98,3 +98,23 @@ def test_a_setting_beats_an_offer_and_null_does_not() -> None:
     assert offer(Kernel, dx=0.5).values == (0.5, 3)
     assert offer(Kernel, dx=None, size=5).values == (0.2, 5)
     assert offer(Thing, dim=4).values[0] == 4
+
+
+class Objecting:
+    def __init__(self, rate: float = 1.0, step_size: float = 1.0, options: Any = None) -> None:
+        raise IncompatibleError(f"rate={rate} with step_size: at that rate, inner_size=2 is none.")
+
+
+def test_what_a_constructor_objects_to_is_named_by_its_full_key() -> None:
+    node = {"_target_": f"{__name__}.Objecting", "rate": 2, "options": {"inner_size": 2}}
+    with pytest.raises(IncompatibleError) as raised:
+        build({**node, "step_size": 3.0}, "thing")
+    assert str(raised.value) == (
+        "thing.rate=2 with thing.step_size: at that rate, thing.options.inner_size=2 is none."
+    )
+
+
+def test_a_name_that_has_its_key_already_or_is_another_word_stays() -> None:
+    message = "solver.rtol=1, xrtol=2, rtol of all, rtols=3"
+    assert with_full_keys(message, "solver", {"rtol": 1}) == message
+    assert with_full_keys("rtol=1", "solver", {}) == "rtol=1"

@@ -4,8 +4,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from symadj.errors import InputError
+from symadj.run.build import build
 from symadj.run.configs import compose, resolved, run_settings
 from symadj.run.parts import Parts, build_parts, model_arguments
 
@@ -73,3 +75,48 @@ def test_the_horizon_of_the_task_is_that_of_the_data() -> None:
 def test_parts_that_do_not_fit_are_refused(overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         parts_of(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("model.hidden=[1000000000]",), r"parameters .*model\.hidden=\[10{9}\]\)"),
+        (("data=toy2d", "train.batch_size=1000000000"), r"train\.batch_size=10{9}: a step"),
+        (("data=toy2d", "data.size=1000000000000"), r"data\.size=10{12}: three sets"),
+        (("data=mixture", "data.dim=1000000"), r"data\.dim=1000000, data\.modes=5"),
+        (("data=two_body", "data.samples=1000000000000"), r"data\.samples=10{12}"),
+        (("data=kdv", "data.steps=1000000000000"), r"data\.steps=10{12}"),
+    ],
+)
+def test_what_fits_into_no_memory_is_refused_before_it_is_made(
+    overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(InputError, match=rf"{message}.* of memory or more, and .* can be had"):
+        parts_of(*overrides)
+
+
+def test_looking_at_the_size_of_a_model_draws_no_random_numbers() -> None:
+    config = resolved(compose("train", ["data=toy2d", "data.size=10", "train.batch_size=5"]))
+    settings = run_settings(config)
+    torch.manual_seed(0)
+    parts = build_parts(config, settings)
+    torch.manual_seed(0)
+    alone = build(config.model, "model", offered={"dim": 2})
+    for ours, other in zip(parts.model.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(ours, other)
+
+
+def test_a_batch_has_no_more_rows_than_it_is_drawn_from() -> None:
+    with pytest.raises(InputError, match=r"train\.batch_size=1440, and digits has 1439 training"):
+        parts_of("train.batch_size=1440")
+    parts_of("train.batch_size=1439")
+    # Points made afresh, and windows of which each comes once, are no such case.
+    parts_of("data=toy2d", "data.size=10", "train.batch_size=11")
+    parts_of("data=mass_spring", "data.samples=4", "train.batch_size=100000")
+
+
+def test_a_solve_that_objects_names_the_solver_s_setting() -> None:
+    parts = parts_of("data=toy2d", "data.size=10", "train.batch_size=5", "solver.grid=[0,0.5]")
+    t = torch.tensor([0.0, 1.0])
+    with pytest.raises(InputError, match=r"^solver\.grid="):
+        parts.integrator.solve(lambda t, y: -y, torch.ones(2), t)

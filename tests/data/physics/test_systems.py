@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 
 from symadj.data.physics.double_pendulum import DoublePendulum, DoublePendulumSystem
 from symadj.data.physics.lorenz63 import Lorenz63, Lorenz63System
-from symadj.data.physics.orbits import orbits
+from symadj.data.physics.orbits import legacy_random, orbits
 from symadj.data.physics.oscillators import (
     MassSpring,
     MassSpringSystem,
@@ -176,3 +176,10 @@ def test_lorenz_starts_on_the_attractor() -> None:
 def test_numbers_out_of_range(kind, given: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(given))):
         kind(**given)
+
+
+def test_seeds_beyond_32_bits_are_seeds_of_their_own() -> None:
+    known = np.random.RandomState(7).rand(3)
+    assert (legacy_random(7).rand(3) == known).all()
+    larger = [legacy_random(seed).rand(3) for seed in (2**32, 2**32 + 7, 2**33 + 7, 2**63 - 1)]
+    assert len({tuple(draw) for draw in (*larger, known)}) == 5

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from omegaconf import DictConfig
+
+from symadj.cli import composing
+from symadj.cli.composing import composed_jobs
+from symadj.cli.overrides import ignored_settings
+from symadj.run.configs import compose, resolved
+
+
+def configuration(overrides: Sequence[str]) -> DictConfig:
+    return resolved(compose("train", overrides))
+
+
+CHOICES = [["solver.rtol=1e-3"], ["solver=rk4", "solver.num_steps=2", "solver.rtol=1e-3"]]
+
+
+def test_what_has_no_effect_in_some_of_the_jobs_is_a_note(capsys: pytest.CaptureFixture) -> None:
+    jobs = composed_jobs(CHOICES, configuration)
+    assert [job.config.solver.method for job in jobs] == ["dopri5", "rk4"]
+    assert "solver.rtol has no effect in 1 of 2 jobs" in capsys.readouterr().err
+
+
+def test_it_says_how_far_it_is_where_that_takes_long(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed_jobs(CHOICES[:1] * 2, configuration)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(composing, "SILENT", -1.0)
+    composed_jobs(CHOICES[:1] * 2, configuration)
+    assert "checking the jobs of the sweep: 2 of 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "ignored"),
+    [
+        (["solver.rtol=1e-3", "solver.max_step=1"], []),
+        (["solver.num_steps=3", "solver.atol=1e-3"], ["solver.atol"]),
+        (["solver=rk4", "solver.step_size=1", "solver.pi_beta=0"], ["solver.pi_beta"]),
+        (["solver=rk4", "solver.step_size=1", "solver.max_steps=9"], []),
+        # The backward solve takes the tolerance that the forward one has no use for.
+        (["solver=rk4", "solver.num_steps=3", "grad=adjoint", "grad.method=dopri5"], []),
+        (
+            ["solver.num_steps=3", "solver.rtol=1", "grad=adjoint", "grad.options={safety: 0.8}"],
+            [],
+        ),
+    ],
+)
+def test_settings_of_adaptive_steps_are_ignored_by_fixed_ones(
+    overrides: list[str], ignored: list[str]
+) -> None:
+    assert ignored_settings(configuration(overrides), overrides) == ignored
