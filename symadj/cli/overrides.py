@@ -22,7 +22,7 @@ MOST_JOBS = 100_000
 _OF_ADAPTIVE_STEPS = tuple(
     f"solver.{name}"
     for name in (
-        *("rtol", "atol", "first_step", "max_step"),
+        *("rtol", "atol", "first_step", "max_step", "min_step"),
         *("safety", "min_factor", "max_factor", "pi_beta"),
     )
 )

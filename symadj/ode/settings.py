@@ -119,7 +119,8 @@ class SolverSettings:
             raise InputError(f"min_step={self.min_step} is above max_step={self.max_step}.")
         if self.perturb and self.adaptive:
             raise IncompatibleError(
-                "perturb=true goes with fixed steps; of adaptive ones, name in jump_t where func jumps."
+                "perturb=true goes with fixed steps; of adaptive ones, name in jump_t where func "
+                "jumps."
             )
         given = [n for n in ("step_size", "num_steps", "grid") if getattr(self, n) is not None]
         if len(given) > 1:
