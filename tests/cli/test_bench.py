@@ -36,7 +36,7 @@ def test_nothing_measured_is_a_failure(tmp_path: Path) -> None:
         ("peers=[diffraks]", "'diffrax'"),
         ("repeats=none", "repeats"),
         ("repeat=3", "'repeats'"),
-        ("solver=dopri", "'dopri5'"),
+        ("solver=dopr5", "'dopri5'"),
     ],
 )
 def test_a_mistake_is_named_and_exits_with_2(
