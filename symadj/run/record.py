@@ -148,7 +148,7 @@ def _number(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"not a run record: metric {name} is no number ({error}).") from error
+        raise InputError(f"not a run record: metric {name} is {str(value)[:40]}.") from error
 
 
 def now() -> str:

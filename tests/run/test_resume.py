@@ -101,7 +101,7 @@ def test_reading_a_saved_configuration_makes_nothing_of_it(tmp_path: Path) -> No
         ("name: ${oc.env:HOME}", r"refers to \$\{oc\.env:HOME\}, and nothing is looked up"),
         ("a: [{b: '${seed}'}]", r"refers to \$\{seed\}"),
         ("a: !!python/object/apply:os.getcwd []", "cannot be read"),
-        ("[1, 2]", "is no run's configuration"),
+        ("[1, 2]", "it is no mapping of names to values"),
         ("x" * 300_000, "too large"),
     ],
 )
