@@ -14,9 +14,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-_ENDING = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
+_HANGUP = getattr(signal, "SIGHUP", None)
+_ENDING = (signal.SIGINT, signal.SIGTERM, *([] if _HANGUP is None else [_HANGUP]))
 _CHECKPOINT = getattr(signal, "SIGUSR1", None)
 _ALARM = getattr(signal, "SIGALRM", None)
 AT_ONCE = 3
@@ -55,7 +54,8 @@ class InterruptGuard:
         checkpoint_asked: whether SIGUSR1 has come; the run sets it back.
     """
 
-    _interrupts = 0  # Ctrl-C so far, of all guards: an inner one may have raised already
+    _open = 0  # guards, one inside the other
+    _interrupts = 0  # Ctrl-C so far, of all of them: an inner one may have raised already
 
     def __init__(self, to_the_end: bool = False) -> None:
         self.checkpoint_asked = False
@@ -66,11 +66,13 @@ class InterruptGuard:
 
     def __enter__(self) -> InterruptGuard:
         if threading.current_thread() is threading.main_thread():
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # the outermost
+            if InterruptGuard._open == 0:
                 InterruptGuard._interrupts = 0
+            InterruptGuard._open += 1
             for signum in (*_ENDING, _CHECKPOINT, _ALARM):
-                # `nohup` and shells in the background have some ignored, and so they stay.
-                if signum is not None and signal.getsignal(signum) is not signal.SIG_IGN:
+                # What `nohup` has the process ignore stays ignored.
+                spared = signum == _HANGUP and signal.getsignal(signum) is signal.SIG_IGN
+                if signum is not None and not spared:
                     self._former[signum] = signal.signal(signum, self._handle)
         return self
 
@@ -80,6 +82,8 @@ class InterruptGuard:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._former:
+            InterruptGuard._open -= 1
         for signum, handler in self._former.items():
             at_end = self._to_the_end and signum in _ENDING
             signal.signal(signum, _end_at_once if at_end else handler)
