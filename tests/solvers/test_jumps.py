@@ -109,7 +109,7 @@ def test_perturbed_fixed_steps_avoid_the_grid() -> None:
         ys.sum().backward()
         on_grid = {t for t in field.times if t in (0.25, 0.5, 0.75)}
         assert not on_grid, gradient
-    with pytest.raises(IncompatibleError, match="perturb goes with fixed steps"):
+    with pytest.raises(IncompatibleError, match="perturb=true goes with fixed steps"):
         SolverSettings("dopri5", perturb=True)
 
 
@@ -145,7 +145,7 @@ def test_outputs_by_straight_lines_or_by_hermites_cubic(interp: str, gradient: s
         strict=True,
     )
     assert max(float((a - b).norm() / b.norm()) for a, b in pairs) < 1e-12
-    with pytest.raises(InputError, match="unknown interp 'cubik'"):
+    with pytest.raises(InputError, match="unknown interp='cubik'"):
         SolverSettings(interp="cubik")
 
 
