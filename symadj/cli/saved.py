@@ -12,9 +12,10 @@ from symadj.cli.explain import COMPOSITION_ERRORS, explain
 from symadj.cli.overrides import parse, refuse_sweep, refuse_wrong_choices
 from symadj.errors import InputError, suggest
 from symadj.run.configs import compose, group_options, resolved
-from symadj.run.resume import MAY_DIFFER, check_same, leaves, saved_config
+from symadj.run.resume import check_same, plain_leaves, saved_config
+from symadj.run.roles import below
 from symadj.run.trained import MAY_CHANGE
-from symadj.run.trust import below, check_trusted
+from symadj.run.trust import check_trusted
 
 _EXPERIMENT = "experiment"
 
@@ -42,7 +43,7 @@ def resumed_config(
     with open_dict(config):
         config.resume, config.trust = str(directory), list(trusted)
     check_trusted(config, directory, named, trusted, extra)
-    check_same(saved, config, directory, MAY_DIFFER)
+    check_same(saved, config, directory)
     return resolved(config)
 
 
@@ -62,7 +63,7 @@ def looked_at_config(
     """
     config, named = overridden(saved_config(directory), overrides)
     for key in named:
-        if not below(key, MAY_CHANGE):
+        if not any(below(key, name) for name in MAY_CHANGE):
             raise InputError(
                 f"{key} belongs to the training of {directory}; to be set anew here: "
                 f"{', '.join(MAY_CHANGE)}."
@@ -108,10 +109,10 @@ def overridden(
 
 def _set(config: DictConfig, override: Override) -> str:
     key, text = override.key_or_group, override.input_line or ""
-    there = leaves(config)
+    there = plain_leaves(config)
     if override.is_add() or override.is_force_add() or override.is_delete():
         raise InputError(f"{text}: the settings of a run are there already; write NAME=VALUE.")
-    if not any(below(name, [key]) for name in there):
+    if not any(below(name, key) for name in there):
         raise InputError(f"unknown setting {key}.{suggest(key, there)}")
     OmegaConf.update(config, key, override.value(), merge=False)
     return key

@@ -12,9 +12,8 @@ from symadj.errors import InputError
 from symadj.report.cell import FAILURES, Cell
 from symadj.report.frames import numbers, part, where
 from symadj.report.names import Quantity, labels, ordered, resolve, text_of
+from symadj.run.roles import role
 
-# What tells two runs of one configuration apart without making other experiments of them.
-_INCIDENTAL = ("config.name", "config.out", "config.resume")
 _NAMES = ("grad", "solver", "data.name", "model.name", "seed")
 
 
@@ -123,8 +122,9 @@ def differing(runs: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) -
 
 
 def _settings(runs: pd.DataFrame) -> list[str]:
-    names = map(str, runs.columns)
-    return [name for name in names if name.startswith("config.") and name not in _INCIDENTAL]
+    """The columns of the settings that make other experiments of two runs."""
+    names = [str(name) for name in runs.columns if str(name).startswith("config.")]
+    return [name for name in names if role(name.removeprefix("config.")).tells_runs_apart]
 
 
 def _texts(frame: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from typing import IO
 
 from symadj.errors import InputError
 from symadj.run.files import LOCK, open_file, subfolder, unwritable
+from symadj.run.roles import role
 
 try:
     import fcntl
@@ -24,8 +25,6 @@ except ImportError:  # not a POSIX system: two processes are not kept apart ther
 _LONGEST = 96
 _JOBS = ".jobs"
 _TRIES = 4
-# What says nothing about the experiment itself.
-_LEFT_OUT = {"seed", "name", "out", "resume", "isolate", "fresh", "trust", "train.figures"}
 
 
 def run_name(now: datetime, overrides: Iterable[str], seed: int) -> str:
@@ -43,7 +42,8 @@ def run_name(now: datetime, overrides: Iterable[str], seed: int) -> str:
 
 def _slug(override: str) -> str:
     key, _, value = override.partition("=")
-    if key.lstrip("+~") in _LEFT_OUT:
+    # The seed ends the name.
+    if key == "seed" or not role(key.lstrip("+~")).tells_runs_apart:
         return ""
     # A path would fill the whole name; its last part is what tells two runs apart.
     value = value.strip("'\"").rstrip("/").rsplit("/", 1)[-1]

@@ -69,10 +69,9 @@ class InterruptGuard:
             if InterruptGuard._open == 0:
                 InterruptGuard._interrupts = 0
             InterruptGuard._open += 1
-            for signum in (*_ENDING, _CHECKPOINT, _ALARM):
+            for signum in filter(None, (*_ENDING, _CHECKPOINT, _ALARM)):
                 # What `nohup` has the process ignore stays ignored.
-                spared = signum == _HANGUP and signal.getsignal(signum) is signal.SIG_IGN
-                if signum is not None and not spared:
+                if signum != _HANGUP or signal.getsignal(signum) is not signal.SIG_IGN:
                     self._former[signum] = signal.signal(signum, self._handle)
         return self
 

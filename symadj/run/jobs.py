@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,10 @@ from symadj.run.files import CHECKPOINT, RECORD
 from symadj.run.isolate import Ending, run_isolated
 from symadj.run.record import RunRecord, now, strict
 from symadj.run.resume import saved_config
+from symadj.run.roles import leaves, role
 from symadj.run.settings import RunSettings
 from symadj.run.sweep import RUNNING, Job, Outcome
 from symadj.run.train import never_saved, run_directory, train
-
-# What may differ between two runs that are the same experiment.
-_NO_PART = ("name", "out", "resume", "isolate", "fresh", "trust")
 
 
 @dataclass(frozen=True)
@@ -97,15 +95,12 @@ def former_run(config: DictConfig, out: Path) -> FormerRun | None:
 def identity(config: Any) -> str:
     """A configuration as one text, equal for runs that are the same experiment.
 
-    Where downloaded and prepared data lie is no part of it: the directory may be moved. Nor is what
+    Where files are and how the run is started is no part of it (`symadj.run.roles`), nor is what
     the solver says of compilation, where the run says the same.
     """
-    kept = {key: value for key, value in config.items() if key not in _NO_PART}
-    if isinstance(kept.get("data"), Mapping):
-        kept["data"] = {k: v for k, v in kept["data"].items() if k != "data_dir"}
-    solver = kept.get("solver")
-    if isinstance(solver, Mapping) and solver.get("compile") == kept.get("compile"):
-        kept["solver"] = {k: v for k, v in solver.items() if k != "compile"}
+    kept = {key: value for key, value in leaves(config).items() if role(key).tells_runs_apart}
+    if kept.get("solver.compile") == kept.get("compile"):
+        kept.pop("solver.compile", None)
     return json.dumps(strict(kept), sort_keys=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from symadj.errors import InputError
 from symadj.run.files import CONFIG, read_text
-from symadj.run.trust import below
-
-MAY_DIFFER = (
-    "resume",
-    "name",
-    "out",
-    "device",
-    "threads",
-    "compile",
-    "solver.compile",
-    "isolate",
-    "fresh",
-    "trust",
-    "data.data_dir",
-    "data.path",
-    "grad.offload_dir",
-    "measure",
-    "train.steps",
-    "train.max_seconds",
-    "train.patience",
-    "train.eval_batch_size",
-    "train.test",
-    "train.figures",
-)
-"""What a run that goes on may set anew; all else is what its training is."""
+from symadj.run.roles import Role, leaves, role
 
 # A configuration is some kilobytes, of three levels or so.
 _LARGEST, _DEEPEST = 2**18, 30
@@ -78,25 +53,22 @@ def saved_config(directory: Path) -> DictConfig:
     return config
 
 
-def check_same(
-    saved: DictConfig, config: DictConfig, directory: Path, may_differ: Iterable[str] = MAY_DIFFER
-) -> None:
-    """Refuses a configuration that would not be that of the run it names.
+def check_same(saved: DictConfig, config: DictConfig, directory: Path) -> None:
+    """Refuses a configuration that would not go on with the run it names.
 
     Args:
         saved: the run's own.
-        config: what is to go on.
+        config: what is to go on; it may differ in what is no part of the experiment.
         directory: of the run.
-        may_differ: dotted names of what may be set anew.
 
     Raises:
         InputError: the message says which settings differ.
     """
-    old, new, may_differ = leaves(saved), leaves(config), tuple(may_differ)
+    old, new = plain_leaves(saved), plain_leaves(config)
     differ = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} here"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not below(key, may_differ)
+        if old.get(key) != new.get(key) and role(key) is Role.EXPERIMENT
     ]
     if differ:
         raise InputError(
@@ -105,20 +77,11 @@ def check_same(
         )
 
 
-def leaves(config: DictConfig) -> dict[str, Any]:
-    """Every setting of a configuration by its dotted name."""
+def plain_leaves(config: DictConfig) -> dict[str, Any]:
+    """Every setting of a configuration by its full key, its interpolations resolved."""
     plain = OmegaConf.to_container(config, resolve=True)
-    found: dict[str, Any] = {}
-
-    def walk(value: Any, key: str) -> None:
-        if isinstance(value, dict) and value:
-            for name, inner in value.items():
-                walk(inner, f"{key}.{name}" if key else str(name))
-        else:
-            found[key] = value
-
-    walk(plain, "")
-    return found
+    assert isinstance(plain, dict)
+    return leaves(plain)
 
 
 def _more_than_values(text: str) -> str:

@@ -17,9 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from symadj.data.directory import data_dir
 from symadj.errors import InputError
 from symadj.run.configs import config_dir
-
-PLACES = ("data.data_dir", "grad.offload_dir")
-"""Settings of the groups that say where files are written."""
+from symadj.run.roles import PLACES, below
 
 
 def check_trusted(
@@ -45,15 +43,15 @@ def check_trusted(
     foreign = [
         (key, target)
         for key, target in _targets(config)
-        if not below(key, named)
+        if not _any(key, named)
         and target not in _shipped(key, extra)
-        and not (below(str(target), trusted) and not below(str(target), ["symadj"]))
+        and not (_any(str(target), trusted) and not below(str(target), "symadj"))
     ]
     if foreign:
         raise InputError(_refusal(directory, foreign))
     for key in PLACES:
         place = OmegaConf.select(config, key)
-        if place is not None and not below(key, named) and not _usual(key, place):
+        if place is not None and not _any(key, named) and not _usual(key, place):
             raise InputError(
                 f"{directory} has {key}={place}, where files would be written. To use that place "
                 f"say so: {key}={place}; to use your own: {key}=null."
@@ -63,15 +61,15 @@ def check_trusted(
 def _refusal(directory: Path, foreign: Sequence[tuple[str, Any]]) -> str:
     listed = ", ".join(f"{key}={target}" for key, target in foreign)
     said = f"{directory} names code that no group of symadj names; nothing of it was imported: "
-    if any(below(str(target), ["symadj"]) for _, target in foreign):
+    if any(below(str(target), "symadj") for _, target in foreign):
         return f"{said}{listed}. No run that symadj has trained names that: do not trust this one."
     modules = sorted({str(target).rpartition(".")[0] or str(target) for _, target in foreign})
     return f"{said}{listed}. If you trust it: {' '.join(f'--trust {name}' for name in modules)}"
 
 
-def below(key: str, names: Iterable[str]) -> bool:
+def _any(key: str, names: Iterable[str]) -> bool:
     """Whether a dotted name is one of the names or lies below one of them."""
-    return any(key == name or key.startswith(f"{name}.") for name in names)
+    return any(below(key, name) for name in names)
 
 
 def _targets(config: DictConfig) -> Iterator[tuple[str, Any]]:
