@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from symadj.cli.explain import COMPOSITION_ERRORS, explain
-from symadj.cli.overrides import parse, refuse_sweep, refuse_wrong_choices
+from symadj.cli.overrides import parse, refuse_ignored, refuse_sweep, refuse_wrong_choices
 from symadj.errors import InputError, suggest
 from symadj.run.configs import compose, group_options, resolved
 from symadj.run.resume import check_same, plain_leaves, saved_config
@@ -69,7 +69,9 @@ def looked_at_config(
                 f"{', '.join(MAY_CHANGE)}."
             )
     check_trusted(config, directory, named, trusted)
-    return resolved(config)
+    config = resolved(config)
+    refuse_ignored(config, overrides)
+    return config
 
 
 def overridden(

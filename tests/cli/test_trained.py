@@ -94,6 +94,7 @@ def test_samples_return_to_the_normal_variable_they_came_from(run: Path) -> None
         (evaluate, ["exact=yes"], "exact=yes; it must be true or false"),
         (evaluate, ["model.hidden=[8]"], "model.hidden belongs to the training of"),
         (evaluate, ["solver=dopr5"], "Did you mean 'dopri5'"),
+        (evaluate, ["solver=rk4", "solver.num_steps=2", "solver.rtol=1e-3"], "solver.rtol has no"),
         (sample, ["n=0"], "n=0; it must be a whole number of at least 1"),
         (sample, ["out=x.txt"], "ends in .npy"),
         (sample, ["64"], "NAME=VALUE is needed"),
