@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,10 +18,11 @@ from symadj.ode.compiled import CompiledField
 from symadj.ode.engine import Step
 from symadj.ode.field import Field
 from symadj.ode.layout import State, StateLayout
+from symadj.ode.mapped import solve_mapped
 from symadj.ode.problem import Problem, StepList
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
-from symadj.ode.transforms import beside_the_compiler, refuse_vmap
+from symadj.ode.transforms import beside_the_compiler, mapped, refuse_vmap
 
 Func = Callable[..., Any]
 
@@ -207,6 +208,8 @@ def solve_with(
     params: Sequence[Tensor] | None = None,
 ) -> Solution:
     """As `solve`, with the solver's settings in one object."""
+    if any(map(mapped, (y0,) if isinstance(y0, Tensor) else y0)):
+        return _solve_mapped(func, y0, t, settings, gradient, params)
     method = gradient_named(gradient)
     layout = StateLayout.of(y0)
     times = output_times(t, layout)
@@ -215,6 +218,24 @@ def solve_with(
     compiled = settings.compile and torch.is_grad_enabled()
     field = (CompiledField if compiled else Field)(func, layout, params or ())
     return solve_problem(Problem(field, times, settings), y0, t, method)
+
+
+def _solve_mapped(
+    func: Func,
+    y0: State,
+    t: Tensor,
+    settings: SolverSettings,
+    gradient: str | GradientMethod,
+    params: Sequence[Tensor] | None,
+) -> Solution:
+    solutions: list[Solution] = []
+
+    def solve(over_rows: Func, rows: State) -> State:
+        solutions.append(solve_with(over_rows, rows, t, settings, gradient, params))
+        return solutions[-1].ys
+
+    ys = solve_mapped(func, y0, solve)
+    return replace(solutions[-1], ys=ys)
 
 
 def solve_problem(problem: Problem, y0: State, t: Tensor, method: GradientMethod) -> Solution:

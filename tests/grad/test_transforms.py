@@ -1,8 +1,9 @@
-"""Second derivatives, batches of cotangents and torch.func: right with backprop, else refused."""
+"""Second derivatives, batches of cotangents and torch.func: right, or refused."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -142,10 +143,56 @@ def test_forward_mode_without_parameters_is_refused_too() -> None:
         dual(lambda y0: odeint(lambda t, y: y.sin(), y0, oracle.TIMES, **oracle.FIXED), start(2))
 
 
+@pytest.mark.parametrize("options", [oracle.FIXED, {"method": "dopri5", "rtol": 1e-3}])
 @pytest.mark.parametrize("gradient", [*GRADIENTS])
-def test_vmap_over_y0_is_refused_for_a_batch(gradient: str) -> None:
-    solve = solver(gradient)[1]
-    y0 = start(3, 2, 2).detach()
-    with pytest.raises(IncompatibleError, match="whole batch as one state"):
-        torch.func.vmap(solve)(y0)
-    assert solve(y0).shape == y0.shape
+def test_vmap_over_y0_is_the_solve_of_the_batch(gradient: str, options: dict[str, Any]) -> None:
+    field, y0, other = Wave(2), start(3, 2, 2), start(3, 2, 2)
+
+    def solve(y: Tensor) -> Tensor:
+        return odeint(field, y, oracle.TIMES, gradient=gradient, **options)
+
+    expected = solve(y0)
+    found = torch.func.vmap(solve)(other)
+    torch.testing.assert_close(found, expected.transpose(0, 1), rtol=1e-13, atol=1e-13)
+    weights = [field.weight, field.bias]
+    wanted = torch.autograd.grad(expected.sin().sum(), [y0, *weights])
+    given = torch.autograd.grad(found.sin().sum(), [other, *weights])
+    torch.testing.assert_close(given, wanted, rtol=1e-12, atol=1e-12)
+    # Over another dimension, with outputs mapped there as well.
+    along = torch.func.vmap(solve, in_dims=1, out_dims=2)(other)
+    torch.testing.assert_close(along, solve(y0.transpose(0, 1)).transpose(1, 2))
+
+
+def test_vmap_over_a_part_of_a_tuple() -> None:
+    a, b = start(3, 2).detach(), start(2).detach()
+    field = lambda t, y: (y[0].sin() * y[1], -y[1])  # noqa: E731
+
+    def solve(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        return odeint(field, (a, b), oracle.TIMES, **oracle.FIXED)
+
+    found = torch.func.vmap(solve, in_dims=(0, None))(a, b)
+    expected = solve(a, b.expand(3, 2))
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs.transpose(0, 1))
+
+
+def test_what_vmap_cannot_do_is_refused() -> None:
+    _, solve = solver("symplectic")
+    with pytest.raises(IncompatibleError, match="a further transform"):
+        torch.func.vmap(torch.func.vmap(solve))(start(3, 2, 2).detach())
+
+
+@pytest.mark.parametrize("gradient", [name for name in GRADIENTS if name != "adjoint"])
+def test_vmap_over_what_func_captures(gradient: str) -> None:
+    rates, y0 = start(3), start(3, 2)
+
+    def decay(rate: Tensor, y: Tensor, gradient: str = "backprop") -> Tensor:
+        func = lambda t, y: -rate * y  # noqa: E731
+        return odeint(func, y, oracle.TIMES, gradient=gradient, **oracle.FIXED)
+
+    found = torch.func.vmap(lambda rate, y: decay(rate, y, gradient))(rates, y0)
+    expected = torch.stack([decay(rate, y) for rate, y in zip(rates, y0, strict=True)])
+    torch.testing.assert_close(found, expected)
+    wanted = torch.autograd.grad(expected.sin().sum(), [rates, y0])
+    given = torch.autograd.grad(found.sin().sum(), [rates, y0])
+    torch.testing.assert_close(given, wanted, rtol=1e-12, atol=1e-12)
