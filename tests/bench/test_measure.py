@@ -80,8 +80,9 @@ def test_a_row_holds_counts_memory_and_seconds() -> None:
     assert record.memory is not None
     parts = [record.memory[f"{part}_bytes"] for part in ("outputs", "checkpoints", "graph")]
     assert record.memory["peak_bytes"] == sum(parts)
-    # 3 steps of a state of 6 x (2 + 1) float32 numbers; outputs at two times.
-    assert parts[:2] == [2 * 6 * 3 * 4, 3 * 6 * 3 * 4]
+    # 3 steps of a state of 6 x (2 + 1) float32 numbers, and the first derivative, with which the
+    # backward pass compares its own; outputs at two times.
+    assert parts[:2] == [2 * 6 * 3 * 4, 4 * 6 * 3 * 4]
     for part in ("iteration", "forward", "backward"):
         assert record.seconds[part]["n"] == 2
         assert record.seconds[part]["median"] > 0
