@@ -42,7 +42,7 @@ class MemoryBudgetExceeded(SymadjError, MemoryError):
 
 
 class NothingFits(MemoryBudgetExceeded):
-    """No gradient method is foretold to stay within the memory that `grad=auto` was given."""
+    """No gradient method is predicted to stay within the memory that `grad=auto` was given."""
 
 
 class StorageError(SymadjError, OSError):

@@ -32,7 +32,7 @@ logger = logging.getLogger("symadj")
 class Auto(GradientMethod):
     """Foretells the peak memory of every exact method and takes the one of fewest evaluations.
 
-    What a solve would take is foretold from one use of the field, traced with its graph when a
+    What a solve would take is predicted from one use of the field, traced with its graph when a
     problem is met for the first time, the number of steps, and the number of solves in a row
     (`symadj.grad.forecast`). The number of adaptive steps is that of a trial solve without graph
     at first, then that of the last solve, and a tenth more is allowed for. The choice is made again
@@ -73,7 +73,7 @@ class Auto(GradientMethod):
         """By the method of the forecast.
 
         Raises:
-            NothingFits: no method is foretold to stay within the memory; the message has the table.
+            NothingFits: no method is predicted to stay within the memory; the message has the table.
         """
         known = self._look(problem, y0)
         self._open = [ref for ref in self._open if (one := ref()) is not None and one.waiting]

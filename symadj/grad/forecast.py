@@ -1,4 +1,4 @@
-"""Peak memory and work of each exact gradient method, foretold from one use of the field."""
+"""Peak memory and work of each exact gradient method, predicted from one use of the field."""
 
 from __future__ import annotations
 

@@ -242,7 +242,8 @@ class Run:
         trainer.restore_best()
         if train.test:
             exact = getattr(parts.task, "exact_test", True)
-            self.record.model["test_trace"] = "exact" if exact else "estimate"
+            if hasattr(parts.task, "exact_test"):  # a task whose model has a trace
+                self.record.model["test_trace"] = "exact" if exact else "estimate"
             metrics = trainer.evaluate(parts.data.test, exact=exact)
             self.record.metrics |= {f"test/{name}": value for name, value in metrics.items()}
             for stem, table in getattr(parts.task, "tables", dict)().items():

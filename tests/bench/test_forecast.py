@@ -1,4 +1,4 @@
-"""What grad=auto foretells is what the meter reads, on the benchmark's problems made small."""
+"""What grad=auto predicts is what the meter reads, on the benchmark's problems made small."""
 
 from __future__ import annotations
 

@@ -244,6 +244,13 @@ def test_the_last_of_several_successes_counts_whatever_its_time_zone(tmp_path: P
     assert kept["metrics.test/nll"].tolist() == [2.0]
 
 
+def test_a_run_made_afresh_is_no_second_seed(tmp_path: Path) -> None:
+    afresh = record()["config"] | {"fresh": True, "name": "again", "trust": ["mine"]}
+    afresh["data"]["data_dir"] = "/elsewhere"
+    kept, left_out = latest(runs_of(tmp_path, {}, {"config": afresh}))
+    assert (len(kept), left_out) == (1, 1)
+
+
 def test_other_seeds_settings_and_repeated_benchmarks_all_stay(tmp_path: Path) -> None:
     config = record()["config"]
     config["solver"]["rtol"] = 0.1
