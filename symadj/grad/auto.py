@@ -73,7 +73,7 @@ class Auto(GradientMethod):
         """By the method of the forecast.
 
         Raises:
-            NothingFits: no method is predicted to stay within the memory; its message has the table.
+            NothingFits: no method is predicted to fit into the memory; its message has the table.
         """
         known = self._look(problem, y0)
         self._open = [ref for ref in self._open if (one := ref()) is not None and one.waiting]
