@@ -252,6 +252,7 @@ def test_a_file_of_the_wrong_kind_in_a_run_is_named(
 FAILING = {
     "memory": ("grad=auto", "grad.memory=1KiB"),
     "solve": ("optim.lr=1e3", "model.T=1e6", "model.activation=square"),
+    "storage": ("grad.offload=disk", "grad.offload_dir=/proc"),
     "steps": ("solver=dopri5", "solver.rtol=1e-9", "solver.max_steps=2"),
     "budget": ("measure=default", "measure.memory=dispatch", "measure.memory_budget=1KiB"),
 }
