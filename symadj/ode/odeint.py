@@ -208,7 +208,7 @@ def solve_with(
     params: Sequence[Tensor] | None = None,
 ) -> Solution:
     """As `solve`, with the solver's settings in one object."""
-    if any(map(mapped, (y0,) if isinstance(y0, Tensor) else y0)):
+    if any(map(mapped, y0 if isinstance(y0, tuple) else (y0,))):
         return _solve_mapped(func, y0, t, settings, gradient, params)
     method = gradient_named(gradient)
     layout = StateLayout.of(y0)

@@ -40,9 +40,9 @@ def is_batch(tensor: Tensor) -> bool:
     return _functorch.is_batchedtensor(tensor) or _functorch.is_legacy_batchedtensor(tensor)
 
 
-def mapped(tensor: Tensor) -> bool:
-    """Whether the tensor stands for a batch because of torch.func.vmap."""
-    return _functorch.is_batchedtensor(tensor)
+def mapped(tensor: object) -> bool:
+    """Whether this is a tensor that stands for a batch because of torch.func.vmap."""
+    return isinstance(tensor, Tensor) and _functorch.is_batchedtensor(tensor)
 
 
 def refuse_vmap(y0: State) -> None:
