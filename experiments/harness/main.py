@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from symadj.run.allocator import keep_freed_memory
 from symadj.run.files import RECORD
 from symadj.run.interrupt import Interrupted
 from symadj.run.jobs import train_job
-from symadj.run.log import say
+from symadj.run.log import complain, say
 from symadj.run.record import RunRecord
 from symadj.run.sweep import Job
 
@@ -61,13 +60,13 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
     try:
         return _Command(experiment, arguments).execute()
     except Interrupted as stop:
-        print("interrupted; the same command goes on from here", file=sys.stderr, flush=True)
+        complain("interrupted; the same command goes on from here")
         return stop.exit_status
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr, flush=True)
+        complain("interrupted; the same command goes on from here")
         return 130
     except InputError as error:
-        print(f"{experiment.name}: {error}", file=sys.stderr, flush=True)
+        complain(f"{experiment.name}: {error}")
         return BAD_INPUT
 
 
@@ -211,7 +210,7 @@ class _Command:
         except Exception as error:
             status, message = "error", f"{type(error).__name__}: {error}"
         if status != "ok":
-            print(f"  {plan.cell.slug}: {status} {message}", file=sys.stderr, flush=True)
+            complain(f"  {plan.cell.slug}: {status} {message}")
 
     def _draw(self) -> None:
         results = Results.load(self.out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -38,7 +37,7 @@ from symadj.run.failure import story_of
 from symadj.run.files import CONFIG, RECORD, write_text
 from symadj.run.interrupt import InterruptGuard
 from symadj.run.isolate import run_isolated
-from symadj.run.log import say
+from symadj.run.log import complain, say
 from symadj.run.record import RunRecord
 
 
@@ -154,7 +153,7 @@ class _Bench:
             return path
         message = f"no gradient errors: the reference failed ({error['type']}: {error['message']})"
         measured.notes.append(message)
-        print(message, file=sys.stderr, flush=True)
+        complain(message)
         return None
 
     def _alone(self, case: Case, reference: Path | None, measured: Measured) -> RunRecord:
@@ -185,7 +184,7 @@ class _Bench:
         record.save(folder / RECORD)
         say(f"[{self.done}/{self.total}] {line_of(record)}")
         if record.error is not None:
-            print(f"  {record.error['message']}", file=sys.stderr, flush=True)
+            complain(f"  {record.error['message']}")
 
     def _report(self) -> None:
         measured = [group for group in self.result.groups if group.records]

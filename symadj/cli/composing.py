@@ -40,14 +40,10 @@ def composed_jobs(
         jobs.append(Job(job, config))
         if time.monotonic() - said > SILENT:
             said = time.monotonic()
-            _note(f"checking the jobs of the sweep: {len(jobs):,} of {len(choices):,}")
+            complain(f"checking the jobs of the sweep: {len(jobs):,} of {len(choices):,}")
     for key, count in sorted(ignored.items()):
-        _note(
+        complain(
             f"{key} has no effect in {count} of {len(jobs)} jobs, whose solvers take steps of "
             "fixed length"
         )
     return jobs
-
-
-def _note(text: str) -> None:
-    complain(text)

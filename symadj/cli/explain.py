@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from symadj.errors import InputError, suggest
 from symadj.run.complaints import complaint, wanted
 from symadj.run.configs import compose, group_options, option_settings
+from symadj.run.roles import leaves
 
 # ValueError, TypeError: a few mistakes (a list as a group's option) are met by Hydra's own code.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError)
@@ -132,22 +133,16 @@ def _select(base: DictConfig, key: str) -> object:
 
 def _near(at: str, part: str, node: DictConfig, base: DictConfig) -> str:
     """The setting that was probably meant: of this name elsewhere, or of a name that is near."""
-    if not at and (same := [key for key in leaves(base) if key.rpartition(".")[2] == part]):
+    if not at and (same := [key for key in settings_of(base) if key.rpartition(".")[2] == part]):
         return f" Did you mean {' or '.join(same)}?"
     return suggest(part, {str(name) for name in node if not str(name).startswith("_")})
 
 
-def leaves(config: DictConfig, at: str = "") -> list[str]:
-    """The full keys of all single settings."""
-    found = []
-    for name in config:
-        node = config._get_node(name)
-        key = f"{at}{name}"
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-            found += leaves(node, f"{key}.")
-        elif not str(name).startswith("_"):
-            found.append(key)
-    return found
+def settings_of(base: DictConfig) -> list[str]:
+    """The full keys of all single settings, those without a value yet among them."""
+    plain = OmegaConf.to_container(base, resolve=False)
+    assert isinstance(plain, dict)
+    return [key for key in leaves(plain) if not key.rpartition(".")[2].startswith("_")]
 
 
 def _elsewhere(group: str, name: str, groups: dict[str, list[str]]) -> str:
