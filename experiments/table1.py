@@ -23,10 +23,10 @@ from symadj import GRADIENTS, SOLVERS
 from symadj.bench.laws import Size, measure
 from symadj.figures.panels import legend_above
 from symadj.figures.style import PAGE_WIDTH, SMALL_FONT_SIZE, dress, new_figure, style_of
+from symadj.files import write_text
+from symadj.records.environment import environment
 from symadj.report.frames import column, where
 from symadj.report.write import write_figures, write_table
-from symadj.run.environment import environment
-from symadj.run.files import write_text
 
 BASE = Size()
 S = {name: len(SOLVERS[name].solution_stages) for name in SOLVERS}

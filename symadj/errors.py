@@ -130,3 +130,9 @@ def suggest(given: object, allowed: Iterable[str]) -> str:
     best = max(range(len(names)), key=alike.__getitem__, default=0)
     hint = f" Did you mean '{names[best]}'?" if names and alike[best] >= 0.5 else ""
     return f"{hint} Allowed: {', '.join(names)}."
+
+
+class NonFiniteLoss(SymadjError, ArithmeticError):
+    """The loss, or a validation's metric, became infinite or NaN."""
+
+    status = "nonfinite"

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from symadj.config.compose import compose
 from symadj.errors import MemoryBudgetExceeded, NonFiniteError
 from symadj.ode.integrator import Integrator
-from symadj.run.configs import compose
-from symadj.run.history import read_history
-from symadj.run.record import RunRecord
+from symadj.records.history import read_history
+from symadj.records.record import RunRecord
 from symadj.run.train import train
 
 

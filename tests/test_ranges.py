@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from symadj.bench.settings import BenchSettings
+from symadj.config.bench import BenchSettings
+from symadj.config.build import locate
+from symadj.config.compose import compose, group_options
+from symadj.config.schema import MeasureSettings, RunSettings, TrainSettings
 from symadj.errors import InputError
 from symadj.ranges import RANGES, Range, check_settings, require
-from symadj.run.build import locate
-from symadj.run.configs import compose, group_options
-from symadj.run.measure import MeasureSettings
-from symadj.run.settings import RunSettings, TrainSettings
 
 OPTIONS = [(group, option) for group, names in group_options().items() for option in names]
 SIZES = {"measure.memory_budget"}

@@ -11,16 +11,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.cell import Cell
 from symadj.bench.cases import groups
-from symadj.bench.settings import BenchSettings, bench_settings
+from symadj.config.bench import BenchSettings, bench_settings
+from symadj.config.saved import saved_config
+from symadj.config.schema import RunSettings
 from symadj.errors import InputError
-from symadj.run.files import CONFIG, RECORD
-from symadj.run.jobs import identity
-from symadj.run.record import RunRecord
-from symadj.run.resume import saved_config
-from symadj.run.settings import RunSettings
-
-# Failures that the same command would meet again: they are results.
-RESULTS = ("ok", "oom", "nonfinite", "dt_underflow", "step_limit", "incompatible")
+from symadj.files import CONFIG, RECORD
+from symadj.launch.jobs import identity
+from symadj.records.record import RunRecord
 
 _SETTINGS = {"train": RunSettings, "bench": BenchSettings}
 
@@ -85,4 +82,4 @@ def _record(path: Path) -> RunRecord | None:
     except InputError:
         return None
     out_of_time = (record.error or {}).get("type") == "TimeLimitExceeded"
-    return record if record.status in RESULTS or out_of_time else None
+    return record if record.status.counts or out_of_time else None

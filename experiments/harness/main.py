@@ -17,13 +17,14 @@ from harness.finished import Found, find
 from harness.results import FILE, Drawn, Results, draw, save
 from symadj.bench.run import bench
 from symadj.errors import InputError
+from symadj.files import RECORD
+from symadj.launch.jobs import train_job
+from symadj.launch.sweep import Job
+from symadj.records.record import RunRecord
+from symadj.records.status import Status
 from symadj.run.allocator import keep_freed_memory
-from symadj.run.files import RECORD
 from symadj.run.interrupt import Interrupted
-from symadj.run.jobs import train_job
-from symadj.run.log import complain, say
-from symadj.run.record import RunRecord
-from symadj.run.sweep import Job
+from symadj.terminal import complain, say
 
 OK, UNFINISHED, BAD_INPUT = 0, 1, 2
 
@@ -208,7 +209,7 @@ class _Command:
             else:
                 status, message = bench(plan.config, plan.overrides).status, ""
         except Exception as error:
-            status, message = "error", f"{type(error).__name__}: {error}"
+            status, message = Status.ERROR, f"{type(error).__name__}: {error}"
         if status != "ok":
             complain(f"  {plan.cell.slug}: {status} {message}")
 

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from harness.cell import Cell
 from harness.finished import Found
 from symadj.errors import InputError
+from symadj.files import write_text
+from symadj.records.record import RunRecord, now, strict
 from symadj.report.flatten import flatten
 from symadj.report.write import to_markdown, write_figures, write_table
-from symadj.run.files import write_text
-from symadj.run.log import say
-from symadj.run.record import RunRecord, now, strict
+from symadj.terminal import say
 
 FILE = "records.json"
 SCHEMA = 1

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from symadj.bench.gradients import flat_gradient
 from symadj.bench.problem import BenchProblem
 from symadj.bench.replay import Grid, RecordingIntegrator, ReplayIntegrator
+from symadj.errors import NonFiniteLoss
+from symadj.meters.meter import Meter
+from symadj.meters.step import Stopwatch, measure_memory
 from symadj.ode.integrator import Integrator
 from symadj.ode.stats import SolveStats
-from symadj.run.failure import NonFiniteLoss
-from symadj.run.measure import Stopwatch, measure_memory
-from symadj.run.meter import Meter
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from symadj.bench.rows import changed
-from symadj.bench.settings import OWN, BenchSettings
+from symadj.config.bench import OWN, BenchSettings
+from symadj.config.rows import changed
 from symadj.errors import InputError
 from symadj.report.names import AUTOGRAD_TRACE
 
@@ -103,7 +103,7 @@ def groups(config: DictConfig, settings: BenchSettings) -> list[Group]:
     """All groups of a benchmark, in the order of its lists.
 
     Args:
-        config: resolved, its choices in place (`symadj.bench.settings.with_choices`).
+        config: resolved, its choices in place (`symadj.config.bench.with_choices`).
         settings: the same, typed.
     """
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]

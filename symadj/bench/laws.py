@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from symadj.grad import GradientMethod
+from symadj.meters.meter import make_meter
+from symadj.meters.step import measure_memory
 from symadj.ode.integrator import Integrator
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
-from symadj.run.measure import measure_memory
-from symadj.run.meter import make_meter
 
 
 @dataclass(frozen=True)

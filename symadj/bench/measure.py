@@ -21,7 +21,7 @@ from symadj.bench.profile import seconds_by_part
 from symadj.bench.reference import Reference
 from symadj.bench.row import Row, describe
 from symadj.ode.compiled import compile_seconds
-from symadj.run.record import RunRecord
+from symadj.records.record import RunRecord
 from symadj.threads import given_threads
 
 

@@ -15,10 +15,10 @@ from symadj.bench.candidate import Counts, Lap, TorchCandidate
 from symadj.bench.problem import BenchProblem
 from symadj.bench.replay import Grid
 from symadj.errors import IncompatibleError, SymadjError
+from symadj.meters.meter import Meter
+from symadj.meters.step import Stopwatch
 from symadj.models.cnf import ContinuousFlow
 from symadj.models.mlp import MLP
-from symadj.run.measure import Stopwatch
-from symadj.run.meter import Meter
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from symadj.bench.problem import BenchProblem
 from symadj.bench.replay import Grid, RecordingIntegrator, ReplayIntegrator
+from symadj.files import write_atomically
 from symadj.ode.integrator import Integrator
 from symadj.ode.settings import SolverSettings
-from symadj.run.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ from typing import Any
 from symadj.bench.candidate import Candidate, Lap
 from symadj.bench.cases import Case
 from symadj.bench.problem import BenchProblem
-from symadj.run.environment import environment
-from symadj.run.failure import status_of, story_of
-from symadj.run.quartiles import quartiles
-from symadj.run.record import RunRecord, now
+from symadj.records.environment import environment
+from symadj.records.record import RunRecord, now, quartiles
+from symadj.records.status import Status, status_of, story_of
 
 
 @dataclass
@@ -68,7 +67,7 @@ class Row:
             self.fail(status_of(error), story_of(error))
         self.spent += time.perf_counter() - started
 
-    def fail(self, status: str, error: dict[str, Any]) -> None:
+    def fail(self, status: Status, error: dict[str, Any]) -> None:
         """Ends the row with a failure; what it held is let go."""
         self.record.status, self.record.error = status, error
         self.candidate = self.problem = None
@@ -77,7 +76,7 @@ class Row:
         """The record, complete."""
         record, laps = self.record, self.laps
         if self.alive:
-            record.status = "ok"
+            record.status = Status.OK
         parts = {
             "iteration": [lap.total for lap in laps],
             "forward": [lap.forward for lap in laps if lap.forward is not None],

@@ -26,19 +26,19 @@ from symadj.bench.measure import (
 from symadj.bench.problem import BenchProblem
 from symadj.bench.reference import Reference
 from symadj.bench.row import Row, describe
-from symadj.bench.settings import BenchSettings, bench_settings, with_choices
 from symadj.bench.table import Measured, line_of, markdown, write_tables
+from symadj.config.bench import BenchSettings, bench_settings, with_choices
+from symadj.config.build import build
+from symadj.config.compose import resolved
 from symadj.errors import IncompatibleError, InputError
-from symadj.run.build import build
-from symadj.run.configs import resolved
+from symadj.files import CONFIG, RECORD, write_text
+from symadj.launch.isolate import run_isolated
+from symadj.records.environment import environment
+from symadj.records.record import RunRecord
+from symadj.records.status import Status, story_of
 from symadj.run.directory import check_name, make_run_directory, run_name
-from symadj.run.environment import environment
-from symadj.run.failure import story_of
-from symadj.run.files import CONFIG, RECORD, write_text
 from symadj.run.interrupt import InterruptGuard
-from symadj.run.isolate import run_isolated
-from symadj.run.log import complain, say
-from symadj.run.record import RunRecord
+from symadj.terminal import complain, say
 
 
 class NotInstalled(IncompatibleError):
@@ -63,17 +63,18 @@ class BenchResult:
         return [record for group in self.groups for record in group.records]
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """Either "ok" (something was measured, no row failed by mistake) or "error"."""
         statuses = {record.status for record in self.records}
-        return "ok" if "ok" in statuses and "error" not in statuses else "error"
+        fine = Status.OK in statuses and Status.ERROR not in statuses
+        return Status.OK if fine else Status.ERROR
 
 
 def bench(config: DictConfig, overrides: Sequence[str] = ()) -> BenchResult:
     """Measures what the configuration says; prints the tables and leaves them in a directory.
 
     Args:
-        config: composed by `symadj.run.configs.compose("bench", ...)`.
+        config: composed by `symadj.config.compose.compose("bench", ...)`.
         overrides: what was asked for on the command line; only names the directory.
 
     Returns:
@@ -127,7 +128,7 @@ class _Bench:
             together = {} if self.plan.isolate else self._together(installed, reference)
             for case in group.cases:
                 if missing := _missing(case):
-                    record = self._failed(case, "incompatible", story_of(missing))
+                    record = self._failed(case, Status.INCOMPATIBLE, story_of(missing))
                 elif self.plan.isolate:
                     record = self._alone(case, reference, measured)
                 else:
@@ -165,7 +166,7 @@ class _Bench:
         measured.warn(ending.value["warnings"])
         return RunRecord(**ending.value["record"])
 
-    def _failed(self, case: Case, status: str, error: dict[str, Any]) -> RunRecord:
+    def _failed(self, case: Case, status: Status, error: dict[str, Any]) -> RunRecord:
         row = Row.of(case)
         describe(row.record, self.problem, self.plan.isolate)
         row.fail(status, error)

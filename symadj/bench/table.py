@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 
 from symadj.bench.cases import PRODUCTS, STAND_INS
 from symadj.bench.measure import Plan
+from symadj.files import write_text
+from symadj.records.record import RunRecord
 from symadj.report.bars import cost_bars
-from symadj.report.cell import FAILURES, Cell
+from symadj.report.cell import Cell
 from symadj.report.flatten import flatten
 from symadj.report.names import ALIASES
 from symadj.report.write import to_latex, to_markdown, write_figures
-from symadj.run.files import write_text
-from symadj.run.record import RunRecord
 
 MIB = 2.0**20
 _WORDS = {
@@ -55,7 +55,7 @@ def word_of(record: RunRecord) -> str:
     if record.error is None:
         return ""
     kind = str(record.error.get("type", ""))
-    return _WORDS.get(kind) or FAILURES.get(record.status, record.status)
+    return _WORDS.get(kind) or record.status.text
 
 
 def line_of(record: RunRecord) -> str:

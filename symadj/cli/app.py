@@ -15,16 +15,16 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 import symadj
-from symadj.cli import overrides as given
 from symadj.cli.composing import composed_jobs
-from symadj.cli.explain import COMPOSITION_ERRORS, explain
 from symadj.cli.help import help_text
 from symadj.cli.ladder import FAILED, OK, add_trust, run_command
+from symadj.config import overrides as given
+from symadj.config.compose import check_numbers, compose, resolved
+from symadj.config.explain import COMPOSITION_ERRORS, explain
 from symadj.errors import InputError
+from symadj.launch.sweep import Job, Outcome, run_sweep
 from symadj.run.allocator import keep_freed_memory
-from symadj.run.configs import check_numbers, compose, resolved
-from symadj.run.log import complain, say
-from symadj.run.sweep import Job, Outcome, run_sweep
+from symadj.terminal import complain, say
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from symadj.bench.run import bench
-from symadj.bench.settings import with_choices
 from symadj.cli.app import App
-from symadj.run.sweep import Outcome
+from symadj.config.bench import with_choices
+from symadj.launch.sweep import Outcome
 
 PURPOSE = """\
 Measures gradient methods side by side on one batch of a problem, same weights and noise for all:

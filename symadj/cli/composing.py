@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 from omegaconf import DictConfig
 
-from symadj.cli.overrides import ignored_settings
-from symadj.run.log import complain
-from symadj.run.sweep import Job
+from symadj.config.overrides import ignored_settings
+from symadj.launch.sweep import Job
+from symadj.terminal import complain
 
 SILENT = 2.0
 """Seconds after which, and from one line to the next, it says how far it is."""

@@ -12,7 +12,7 @@ from symadj.cli.ladder import OK, run_command
 from symadj.data import bsds_images, catalog
 from symadj.data.directory import data_dir
 from symadj.data.maf import archive
-from symadj.run.log import say
+from symadj.terminal import say
 
 NAME = "symadj-data"
 

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from symadj.cli.trained import LookApp, truth
-from symadj.run.environment import environment
-from symadj.run.files import EVAL, remove_temporaries, subfolder, write_text
-from symadj.run.log import say
-from symadj.run.record import now
+from symadj.files import EVAL, remove_temporaries, subfolder, write_text
+from symadj.records.environment import environment
+from symadj.records.record import now
 from symadj.run.summary import solver_line
 from symadj.run.trained import TrainedRun
+from symadj.terminal import say
 
 PURPOSE = """\
 Computes the metrics of a trained run on one split, by default the test's negative log-likelihood

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from symadj.errors import InputError, SymadjError
 from symadj.run.interrupt import Interrupted, InterruptGuard
-from symadj.run.log import complain, tolerant_streams
+from symadj.terminal import complain, tolerant_streams
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 

@@ -25,7 +25,7 @@ from symadj.report.names import ALIASES, labels, text_of
 from symadj.report.plots import report_figures
 from symadj.report.tables import differing, latest, pivot
 from symadj.report.write import to_markdown, write_figures, write_table
-from symadj.run.log import complain, say
+from symadj.terminal import complain, say
 
 NAME = "symadj-report"
 SKIPPED = 1

@@ -14,14 +14,14 @@ from symadj.cli.trained import LookApp, whole_number
 from symadj.data.disk import make_directory
 from symadj.errors import InputError
 from symadj.figures.flow import sample_figure
+from symadj.files import SAMPLES, remove_temporaries, subfolder, write_atomically
 from symadj.memory import require_memory
 from symadj.models.cnf import ContinuousFlow
 from symadj.ranges import RANGES
-from symadj.run.files import SAMPLES, remove_temporaries, subfolder, write_atomically
-from symadj.run.log import say
 from symadj.run.summary import solver_line
 from symadj.run.trained import TrainedRun
 from symadj.tasks.density import sample
+from symadj.terminal import say
 
 PURPOSE = """\
 Draws samples from a trained flow: the normal variable is carried backward through it. Writes them

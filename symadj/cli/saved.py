@@ -8,14 +8,14 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from symadj.cli.explain import COMPOSITION_ERRORS, explain
-from symadj.cli.overrides import parse, refuse_ignored, refuse_sweep, refuse_wrong_choices
+from symadj.config.compose import compose, group_options, resolved
+from symadj.config.explain import COMPOSITION_ERRORS, explain
+from symadj.config.overrides import parse, refuse_ignored, refuse_sweep, refuse_wrong_choices
+from symadj.config.roles import below
+from symadj.config.saved import check_same, plain_leaves, saved_config
+from symadj.config.trust import check_trusted
 from symadj.errors import InputError, suggest
-from symadj.run.configs import compose, group_options, resolved
-from symadj.run.resume import check_same, plain_leaves, saved_config
-from symadj.run.roles import below
 from symadj.run.trained import MAY_CHANGE
-from symadj.run.trust import check_trusted
 
 _EXPERIMENT = "experiment"
 

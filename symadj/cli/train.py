@@ -9,10 +9,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from symadj.cli.app import App
-from symadj.cli.overrides import value_of
 from symadj.cli.saved import resumed_config
-from symadj.run.jobs import outcome_of, train_job
-from symadj.run.sweep import Outcome
+from symadj.config.overrides import value_of
+from symadj.launch.jobs import outcome_of, train_job
+from symadj.launch.sweep import Outcome
 from symadj.run.train import train
 
 PURPOSE = """\

@@ -12,8 +12,8 @@ import torch
 import symadj
 from symadj.cli.ladder import OK, add_trust, run_command
 from symadj.cli.saved import looked_at_config
+from symadj.config.compose import run_settings
 from symadj.errors import InputError, suggest
-from symadj.run.configs import run_settings
 from symadj.run.trained import TrainedRun, load_trained
 from symadj.threads import given_threads
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from symadj.config.build import locate
+from symadj.config.compose import config_dir, group_options
 from symadj.data import bsds_images
 from symadj.data.maf import archive
 from symadj.data.state import State, directory_size
 from symadj.errors import InputError, suggest
-from symadj.run.build import locate
-from symadj.run.configs import config_dir, group_options
 from symadj.units import format_bytes
 
 

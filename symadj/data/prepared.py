@@ -34,7 +34,7 @@ from symadj.data.disk import (
     write_block,
 )
 from symadj.errors import InputError, SymadjError
-from symadj.run.files import process_lives
+from symadj.files import process_lives
 
 META = "meta.json"
 BLOCK_ROWS = 1 << 16

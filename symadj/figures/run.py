@@ -15,7 +15,7 @@ def loss_against_iteration(history: pd.DataFrame) -> Figure:
     """Training loss (a line through its running median) and validation, against the iteration.
 
     Args:
-        history: as `symadj.run.history.read_history` gives it.
+        history: as `symadj.records.history.read_history` gives it.
     """
     return _loss(history, "iteration", "iteration")
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from symadj.grad.stores.revolve import recomputed_steps
+from symadj.meters.live_bytes import StorageCounter
 from symadj.ode.field import Field
 from symadj.ode.gradients import ParameterGradients
 from symadj.ode.stats import SolveStats
-from symadj.storages import StorageCounter
 
 
 @dataclass(frozen=True)

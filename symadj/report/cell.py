@@ -7,14 +7,6 @@ from dataclasses import dataclass
 
 from symadj.report.names import MISSING
 
-FAILURES = {
-    "oom": "OOM",
-    "nonfinite": "non-finite",
-    "dt_underflow": "step underflow",
-    "step_limit": "step limit",
-    "storage": "storage failed",
-}
-
 
 @dataclass(frozen=True)
 class Cell:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from symadj.run.log import printable
-from symadj.run.record import RunRecord
+from symadj.records.record import RunRecord
+from symadj.terminal import printable
 
 Value = str | int | float | bool | None
 Row = dict[str, Value]

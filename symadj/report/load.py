@@ -12,11 +12,11 @@ from pathlib import Path
 import pandas as pd
 
 from symadj.errors import InputError
+from symadj.files import CONFIG, HISTORY, RECORD, ROLLOUT, open_file, read_text
+from symadj.records.history import read_history
+from symadj.records.record import LARGEST, RunRecord
 from symadj.report.flatten import Row, flatten, share_data_names
 from symadj.report.frames import column, numbers
-from symadj.run.files import CONFIG, HISTORY, RECORD, ROLLOUT, open_file, read_text
-from symadj.run.history import read_history
-from symadj.run.record import LARGEST, RunRecord
 
 
 class SkippedFileWarning(UserWarning):

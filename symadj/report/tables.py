@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from symadj.config.roles import role
 from symadj.errors import InputError
-from symadj.report.cell import FAILURES, Cell
+from symadj.records.status import Status
+from symadj.report.cell import Cell
 from symadj.report.frames import numbers, part, where
 from symadj.report.names import Quantity, labels, ordered, resolve, text_of
-from symadj.run.roles import role
 
 _NAMES = ("grad", "solver", "data.name", "model.name", "seed")
 
@@ -162,9 +163,10 @@ def _cell(runs: pd.DataFrame, quantity: Quantity, quartiles: bool, counts: bool)
 
 def _failures(runs: pd.DataFrame, infinite: int) -> tuple[tuple[str, int], ...]:
     """What failed, and how often; a run that ended well with an infinite value is one of them."""
-    statuses = [str(status) for status in runs["status"] if status != "ok"]
-    statuses += ["nonfinite"] * infinite
-    tally = Counter(FAILURES.get(status, status) for status in statuses)
+    statuses = [str(status) for status in runs["status"] if status != Status.OK]
+    statuses += [Status.NONFINITE] * infinite
+    texts = {str(status): status.text for status in Status}
+    tally = Counter(texts.get(status, status) for status in statuses)
     return tuple(sorted(tally.items()))
 
 

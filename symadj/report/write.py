@@ -12,9 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from symadj.errors import InputError, StorageError, suggest
+from symadj.files import write_atomically, write_text
 from symadj.report.cell import Cell, escape
 from symadj.report.tables import best
-from symadj.run.files import write_atomically, write_text
 
 FIGURE_FORMATS = ("png", "pdf")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from symadj.errors import InputError
-from symadj.run.files import open_file, write_atomically
+from symadj.files import open_file, write_atomically
 
 SCHEMA = 1
 _KEYS = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from symadj.data.disk import checksum
 from symadj.errors import InputError
-from symadj.run.record import RunRecord
+from symadj.records.record import RunRecord
 
 
 def describe_file(data: Any) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
+from symadj.config.roles import role
 from symadj.errors import InputError
-from symadj.run.files import LOCK, open_file, subfolder, unwritable
-from symadj.run.roles import role
+from symadj.files import LOCK, open_file, subfolder, unwritable
 
 try:
     import fcntl

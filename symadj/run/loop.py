@@ -13,21 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from symadj.errors import InputError, TimeLimitExceeded
+from symadj.config.schema import RunSettings
+from symadj.errors import InputError, NonFiniteLoss, TimeLimitExceeded
+from symadj.files import CHECKPOINT, HISTORY
+from symadj.meters.meter import Meter
+from symadj.meters.step import Stopwatch, measure_memory
 from symadj.ode.stats import SolveStats
+from symadj.records.history import History, Row
 from symadj.run.average import Average
 from symadj.run.checkpoint import check_state, save_checkpoint
-from symadj.run.failure import NonFiniteLoss
-from symadj.run.files import CHECKPOINT, HISTORY
-from symadj.run.history import History, Row
 from symadj.run.interrupt import InterruptGuard, TimeIsUp
-from symadj.run.log import logger, say
-from symadj.run.measure import Stopwatch, measure_memory
-from symadj.run.meter import Meter
+from symadj.run.log import logger
 from symadj.run.parts import Parts
 from symadj.run.progress import Progress
 from symadj.run.seed import random_state, restore_random_state
-from symadj.run.settings import RunSettings
+from symadj.terminal import say
 
 LENIENCE = 5.0
 """Seconds that the iteration in hand may take longer than the time that was given, at least."""

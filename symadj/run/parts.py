@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from symadj.config.build import build, with_full_keys
+from symadj.config.schema import RunSettings
 from symadj.data.physics.snapshots import SnapshotData
 from symadj.errors import InputError, SolveError
 from symadj.grad import GradientMethod
@@ -21,10 +23,8 @@ from symadj.ode.integrator import Integrator
 from symadj.ode.layout import State
 from symadj.ode.odeint import Func, Solution, check_compilable
 from symadj.ode.settings import SolverSettings
-from symadj.run.build import build, with_full_keys
 from symadj.run.optim import Adam
 from symadj.run.seed import own_randomness
-from symadj.run.settings import RunSettings
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from symadj.run.history import Row
+from symadj.records.history import Row
 
 
 class Progress:

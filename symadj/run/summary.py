@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from symadj.ode.settings import SolverSettings
-from symadj.run.environment import device_name
+from symadj.records.environment import device_name
+from symadj.records.record import RunRecord
 from symadj.run.parts import Parts
-from symadj.run.record import RunRecord
 from symadj.units import format_bytes
 
 

@@ -13,16 +13,12 @@ import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
+from symadj.config.compose import resolved, run_settings
+from symadj.config.saved import check_same, saved_config
+from symadj.config.schema import RunSettings
 from symadj.errors import StorageError
 from symadj.figures.run import run_figures
-from symadj.ode.compiled import compile_seconds
-from symadj.run.checkpoint import load_checkpoint, save_checkpoint
-from symadj.run.configs import resolved, run_settings
-from symadj.run.data_file import check_data_file, describe_file
-from symadj.run.directory import check_name, make_run_directory, run_name, sole_user
-from symadj.run.environment import environment
-from symadj.run.failure import is_result, status_of, story_of
-from symadj.run.files import (
+from symadj.files import (
     BEST,
     CHECKPOINT,
     CONFIG,
@@ -36,18 +32,22 @@ from symadj.run.files import (
     write_atomically,
     write_text,
 )
-from symadj.run.history import read_history
+from symadj.ode.compiled import compile_seconds
+from symadj.records.environment import environment
+from symadj.records.history import read_history
+from symadj.records.record import RunRecord, now, quartiles
+from symadj.records.status import Status, is_result, status_of, story_of
+from symadj.run.checkpoint import load_checkpoint, save_checkpoint
+from symadj.run.data_file import check_data_file, describe_file
+from symadj.run.directory import check_name, make_run_directory, run_name, sole_user
 from symadj.run.interrupt import InterruptGuard
-from symadj.run.log import RunLog, complain, logger, run_log, say
+from symadj.run.log import RunLog, logger, run_log
 from symadj.run.loop import Trainer
 from symadj.run.parts import Parts, build_parts
 from symadj.run.progress import Progress
-from symadj.run.quartiles import quartiles
-from symadj.run.record import RunRecord, now
-from symadj.run.resume import check_same, saved_config
 from symadj.run.seed import own_randomness, seed_everything
-from symadj.run.settings import RunSettings
 from symadj.run.summary import header, summary
+from symadj.terminal import complain, say
 from symadj.threads import given_threads
 
 
@@ -60,7 +60,7 @@ def train(
     What that run has left stays as it is until the first new iteration has been saved.
 
     Args:
-        config: composed by `symadj.run.configs.compose("train", ...)`.
+        config: composed by `symadj.config.compose.compose("train", ...)`.
         overrides: what was asked for on the command line; only names the directory.
         directory: as `run_directory` gives it; None: that is asked for one.
 
@@ -133,7 +133,7 @@ def never_saved(directory: Path) -> bool:
     if not (directory / RECORD).exists():
         return True
     record = RunRecord.load(directory / RECORD)
-    return record.status in ("interrupted", "storage") and record.iterations == 0
+    return record.status in (Status.INTERRUPTED, Status.STORAGE) and record.iterations == 0
 
 
 class Run:
@@ -177,7 +177,7 @@ class Run:
         try:
             self._prepare(guard)
             self._train()
-            record.status = "ok"
+            record.status = Status.OK
         except BaseException as error:
             record.status = status_of(error)
             record.error = story_of(error)
@@ -266,14 +266,14 @@ class Run:
         try:
             if trainer is not None:
                 self._keep(trainer)
-            if not self.begun and self.former is not None and record.status != "ok":
+            if not self.begun and self.former is not None and record.status is not Status.OK:
                 say(f"  nothing new was saved: {self.directory} is as it was")
                 return
             if trainer is not None:
                 if trainer.best is not None:
                     save_checkpoint(self.directory / BEST, vars(trainer.best))
                 self._account(trainer)
-            if record.status == "ok" and not self.begun:
+            if record.status is Status.OK and not self.begun:
                 self._begin()
             record.save(self.directory / RECORD)
         except StorageError as error:
@@ -308,7 +308,7 @@ class Run:
 
     def _keep(self, trainer: Trainer) -> None:
         # After a failed solve the checkpoint of the last validation is the last good one.
-        if self.record.status == "interrupted" and trainer.resumable and trainer.unsaved:
+        if self.record.status is Status.INTERRUPTED and trainer.resumable and trainer.unsaved:
             trainer.save()
         trainer.close()
 

@@ -10,18 +10,18 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import nn
 
+from symadj.config.compose import resolved, run_settings
+from symadj.config.saved import saved_config
+from symadj.config.schema import RunSettings
+from symadj.config.trust import check_trusted
 from symadj.errors import InputError
+from symadj.files import BEST, CHECKPOINT, RECORD
+from symadj.records.record import RunRecord
 from symadj.run.average import Average
 from symadj.run.checkpoint import load_tensors
-from symadj.run.configs import resolved, run_settings
 from symadj.run.data_file import check_data_file
-from symadj.run.files import BEST, CHECKPOINT, RECORD
-from symadj.run.log import complain
 from symadj.run.parts import Parts, build_parts
-from symadj.run.record import RunRecord
-from symadj.run.resume import saved_config
-from symadj.run.settings import RunSettings
-from symadj.run.trust import check_trusted
+from symadj.terminal import complain
 
 MAY_CHANGE = ("solver", "device", "dtype", "threads", "data.data_dir", "data.path")
 """What a look at a trained run may set anew; all else made the model what it is."""

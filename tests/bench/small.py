@@ -5,8 +5,8 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from symadj.bench.cases import Case, groups
-from symadj.bench.settings import bench_settings, with_choices
-from symadj.run.configs import compose, resolved
+from symadj.config.bench import bench_settings, with_choices
+from symadj.config.compose import compose, resolved
 
 SMALL = (
     "data=mixture",

@@ -6,9 +6,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from symadj.bench.cases import PRODUCTS, groups
-from symadj.bench.settings import bench_settings, with_choices
+from symadj.config.bench import bench_settings, with_choices
+from symadj.config.compose import run_settings
 from symadj.errors import InputError
-from symadj.run.configs import run_settings
 from tests.bench.small import small, small_cases
 
 

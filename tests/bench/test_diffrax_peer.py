@@ -13,7 +13,7 @@ from symadj.bench.measure import Plan, measure
 from symadj.bench.problem import BenchProblem
 from symadj.bench.reference import Reference
 from symadj.models.layers import ACTIVATIONS
-from symadj.run.record import RunRecord
+from symadj.records.record import RunRecord
 from tests.bench.small import small_cases
 
 pytest.importorskip("diffrax")

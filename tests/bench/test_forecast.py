@@ -11,13 +11,13 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from symadj.bench.problem import BenchProblem
+from symadj.config.compose import compose, resolved
 from symadj.grad import ACA, Backprop, Checkpoint, GradientMethod, Symplectic
 from symadj.grad.forecast import Solve, Use, forecasts
+from symadj.meters.meter import make_meter
 from symadj.ode.engine import Step
 from symadj.ode.integrator import Integrator
 from symadj.ode.problem import Problem
-from symadj.run.configs import compose, resolved
-from symadj.run.meter import make_meter
 
 PROBLEMS = {
     "digits": ["train.batch_size=20"],

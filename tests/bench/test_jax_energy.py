@@ -13,10 +13,10 @@ from symadj.bench.cases import Case, groups
 from symadj.bench.measure import Plan, measure
 from symadj.bench.problem import BenchProblem
 from symadj.bench.reference import Reference
-from symadj.bench.settings import bench_settings, with_choices
+from symadj.config.bench import bench_settings, with_choices
+from symadj.config.compose import compose, resolved
 from symadj.errors import IncompatibleError
 from symadj.models.energy_conv import EnergyField
-from symadj.run.configs import compose, resolved
 from tests.bench.small import WAVES
 
 pytest.importorskip("diffrax")

@@ -14,10 +14,10 @@ from symadj.bench.measure import Plan, given_threads, job_of, measure, measure_j
 from symadj.bench.problem import BenchProblem, hide_formulas
 from symadj.bench.reference import Reference
 from symadj.errors import IncompatibleError, InputError
+from symadj.files import BEST
 from symadj.grad import GRADIENTS
+from symadj.records.record import RunRecord
 from symadj.run.checkpoint import save_checkpoint
-from symadj.run.files import BEST
-from symadj.run.record import RunRecord
 from symadj.tasks.density import Density
 from tests.bench.small import small_cases
 

@@ -12,9 +12,10 @@ from symadj.bench.cases import Case
 from symadj.bench.measure import Plan
 from symadj.bench.run import bench
 from symadj.errors import InputError
+from symadj.launch.isolate import Ending
+from symadj.records.record import RunRecord
+from symadj.records.status import Status
 from symadj.report.load import load_runs
-from symadj.run.isolate import Ending
-from symadj.run.record import RunRecord
 from tests.bench.small import small
 
 
@@ -63,7 +64,9 @@ def test_a_killed_row_does_not_end_the_benchmark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = {"type": "ProcessKilled", "message": "killed", "details": {}, "traceback": ""}
-    monkeypatch.setattr(run, "run_isolated", lambda *_, **__: Ending("interrupted", error=killed))
+    monkeypatch.setattr(
+        run, "run_isolated", lambda *_, **__: Ending(Status.INTERRUPTED, error=killed)
+    )
     result = bench(small(f"out={tmp_path}", "grads=[aca,symplectic]", "isolate=true"))
     assert [record.status for record in result.records] == ["interrupted", "interrupted"]
     assert RunRecord.load(result.directory / "aca" / "record.json").error == killed
@@ -92,7 +95,9 @@ def test_the_tables_of_an_interrupted_benchmark_hold_what_was_measured(
 
     original = run._Bench._alone
     monkeypatch.setattr(
-        run, "run_isolated", lambda *_, **__: Ending("oom", error={"type": "E", "message": "m"})
+        run,
+        "run_isolated",
+        lambda *_, **__: Ending(Status.OUT_OF_MEMORY, error={"type": "E", "message": "m"}),
     )
     monkeypatch.setattr(run._Bench, "_alone", interrupted)
     config = small(f"out={tmp_path}", "name=it", "grads=[aca,symplectic]", "isolate=true")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from symadj.bench.measure import Plan
 from symadj.bench.table import COST, DETAILS, Measured, chart, markdown, raw, table, write_tables
-from symadj.run.record import RunRecord
+from symadj.records.record import RunRecord
 
 MIB = 2**20
 

@@ -11,11 +11,11 @@ from symadj.bench.cases import Case, groups
 from symadj.bench.measure import Plan, measure
 from symadj.bench.problem import BenchProblem
 from symadj.bench.reference import Reference
-from symadj.bench.settings import bench_settings, with_choices
+from symadj.config.bench import bench_settings, with_choices
+from symadj.config.compose import compose, resolved
 from symadj.errors import IncompatibleError
 from symadj.ode.settings import SolverSettings
-from symadj.run.configs import compose, resolved
-from symadj.run.record import RunRecord
+from symadj.records.record import RunRecord
 from tests.bench.small import WAVES, small_cases
 
 pytest.importorskip("torchdiffeq")

@@ -7,8 +7,8 @@ from omegaconf import DictConfig
 
 from symadj.cli import composing
 from symadj.cli.composing import composed_jobs
-from symadj.cli.overrides import ignored_settings
-from symadj.run.configs import compose, resolved
+from symadj.config.compose import compose, resolved
+from symadj.config.overrides import ignored_settings
 
 
 def configuration(overrides: Sequence[str]) -> DictConfig:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from symadj.cli.train import SETTINGS, main
-from symadj.run.record import RunRecord
+from symadj.records.record import RunRecord
 
 ROOT = Path(__file__).parents[2]
 SMALL = [

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from symadj.cli.train import main
-from symadj.run.configs import group_options
-from symadj.run.history import read_history
-from symadj.run.record import RunRecord
+from symadj.config.compose import group_options
+from symadj.records.history import read_history
+from symadj.records.record import RunRecord
 from tests.standins import CONFIGS, losses
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from symadj.cli import evaluate, sample, train
-from symadj.run.record import RunRecord
+from symadj.records.record import RunRecord
 from symadj.run.trained import load_trained
 
 SMALL = [

@@ -9,12 +9,12 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from symadj.cli.bench import APP as BENCH
+from symadj.config.build import build, locate
+from symadj.config.compose import compose, config_dir, description, group_options, resolved
+from symadj.config.compose import run_settings as typed
 from symadj.grad import GRADIENTS
 from symadj.ode.integrator import Integrator
 from symadj.ode.settings import SolverSettings
-from symadj.run.build import build, locate
-from symadj.run.configs import compose, config_dir, description, group_options, resolved
-from symadj.run.configs import run_settings as typed
 from symadj.solvers import SOLVERS
 
 OPTIONS = [(group, option) for group, names in group_options().items() for option in names]

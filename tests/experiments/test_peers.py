@@ -13,7 +13,7 @@ from harness import main
 from harness.cell import APPS
 from harness.results import FILE
 from symadj.bench.cases import groups
-from symadj.bench.settings import bench_settings
+from symadj.config.bench import bench_settings
 from symadj.figures.style import METHOD_STYLE
 from symadj.report.names import MISSING
 

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from symadj.bench.settings import OWN
+from symadj.config.bench import OWN
+from symadj.config.build import locate
+from symadj.config.compose import compose
+from symadj.config.schema import MeasureSettings, RunSettings, TrainSettings
 from symadj.ranges import RANGES
-from symadj.run.build import locate
-from symadj.run.configs import compose
-from symadj.run.measure import MeasureSettings
-from symadj.run.settings import RunSettings, TrainSettings
 
 VALUES = ("0", "-1", "nan", "inf", "1e-320", "1e308", "1" + "0" * 30, "1.5", "text", "")
 

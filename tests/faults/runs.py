@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from symadj.cli import bench, evaluate, report, sample, train
+from symadj.records.record import RunRecord
 from symadj.run.checkpoint import load_checkpoint, load_tensors
-from symadj.run.record import RunRecord
 from tests.faults.disk import Call, Disk
 from tests.faults.forked import Ended, in_child
 

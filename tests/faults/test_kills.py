@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from symadj.records.record import RunRecord
 from symadj.run.checkpoint import load_checkpoint
-from symadj.run.record import RunRecord
 from symadj.run.trained import load_trained
 from tests.faults.disk import Call, Disk, Kill
 from tests.faults.runs import (

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from symadj.cli import bench, evaluate, sample, train
-from symadj.run.build import locate
-from symadj.run.configs import compose, group_options
+from symadj.config.build import locate
+from symadj.config.compose import compose, group_options
 from tests.faults.numbers import (
     ELSEWHERE,
     GROUPS,

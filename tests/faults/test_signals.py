@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from symadj.run.record import RunRecord
+from symadj.records.record import RunRecord
 from tests.faults.runs import (
     FLOW,
     check_sound,

@@ -13,9 +13,12 @@ import pytest
 
 import symadj
 from symadj.errors import SymadjError
+from symadj.records.record import RunRecord
+from symadj.records.status import Status
 from symadj.report.load import load_runs
-from symadj.run.record import STATUSES, RunRecord
 from tests.faults.runs import FLOW, command, flow, outcome
+
+RECORDED = [status for status in Status if status is not Status.RUNNING]
 
 
 def every_error() -> list[type[SymadjError]]:
@@ -39,15 +42,15 @@ def every_error() -> list[type[SymadjError]]:
 def test_the_status_of_an_error_can_be_recorded_and_read(
     kind: type[SymadjError], tmp_path: Path
 ) -> None:
-    RunRecord("run", status=kind.status).save(tmp_path / "record.json")
+    RunRecord("run", status=Status(kind.status)).save(tmp_path / "record.json")
     assert RunRecord.load(tmp_path / "record.json").status == kind.status
     loaded = load_runs([tmp_path])
     assert loaded.skipped == ()
     assert loaded.frame["status"].tolist() == [kind.status]
 
 
-@pytest.mark.parametrize("status", [status for status in STATUSES if status != "ok"])
-def test_a_report_shows_every_failed_status(status: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [status for status in RECORDED if status != "ok"])
+def test_a_report_shows_every_failed_status(status: Status, tmp_path: Path) -> None:
     RunRecord("run", status=status, grad="aca").save(tmp_path / "record.json")
     done = command(["report", tmp_path, "--rows", "grad", "--columns", ""])
     assert done.code == 0, done.text
@@ -59,12 +62,12 @@ def test_a_report_shows_every_failed_status(status: str, tmp_path: Path) -> None
     "status",
     [
         pytest.param(status, marks=() if status == "error" else pytest.mark.faults)
-        for status in STATUSES
+        for status in RECORDED
         if status != "ok"
     ],
 )
 def test_a_sweep_goes_on_from_the_checkpoint_of_every_failed_run(
-    status: str, tmp_path: Path, finished: Path
+    status: Status, tmp_path: Path, finished: Path
 ) -> None:
     # As if the run had failed after its fourth iteration, the last one that was validated.
     short = tmp_path / "short"

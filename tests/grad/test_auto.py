@@ -13,7 +13,7 @@ from symadj.errors import NothingFits
 from symadj.grad import Auto
 from symadj.grad.forecast import Solve, Use, forecasts
 from symadj.grad.stores.revolve import recomputed_steps
-from symadj.run.meter import make_meter
+from symadj.meters.meter import make_meter
 from tests.fields import Energy, Wave, start
 
 T = torch.tensor([0.0, 1.0], dtype=torch.float64)

@@ -12,9 +12,9 @@ import torch
 from omegaconf import OmegaConf
 
 from symadj import odeint
+from symadj.config.build import build
+from symadj.config.compose import compose
 from symadj.ode.gradients import add_to
-from symadj.run.build import build
-from symadj.run.configs import compose
 from symadj.solvers import SOLVERS, RungeKutta
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ SOURCES = ("symadj", "configs", "pyproject.toml", "README.md", "LICENSE")
 PROBE = """
 import symadj
 from symadj.cli.train import main
-from symadj.run.configs import compose, config_dir, resolved
+from symadj.config.compose import compose, config_dir, resolved
 print(config_dir())
 print(resolved(compose("train")).solver.method)
 raise SystemExit(main(["experiment=quick", "train.steps=2", "out=runs", "name=r", "threads=1"]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from symadj.cli import evaluate, train
-from symadj.run.record import RunRecord
+from symadj.records.record import RunRecord
 
 SMALL = [
     *("data=csv", "model.hidden=[4]", "train.steps=2", "train.eval_every=1", "measure=none"),

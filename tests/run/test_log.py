@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from symadj.errors import InputError
-from symadj.run.log import complain, logger, printable, run_log, say, tolerant_streams
+from symadj.run.log import logger, run_log
+from symadj.terminal import complain, printable, say, tolerant_streams
 
 
 def test_control_characters_are_escapes_and_lines_stay_lines() -> None:

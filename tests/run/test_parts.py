@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from symadj.config.build import build
+from symadj.config.compose import compose, resolved, run_settings
 from symadj.errors import InputError
-from symadj.run.build import build
-from symadj.run.configs import compose, resolved, run_settings
 from symadj.run.parts import Parts, build_parts, model_arguments
 
 SMALL = ("data=mass_spring", "data.samples=4")

@@ -5,7 +5,7 @@ import json
 import math
 
 from symadj.ode.stats import SolveStats
-from symadj.run.history import Row
+from symadj.records.history import Row
 from symadj.run.progress import Progress
 
 STATS = SolveStats(accepted=4, rejected=1, forward=26, recomputed=20, with_graph=24, vjps=22)

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from symadj.errors import InputError
+from symadj.records.history import read_history
+from symadj.records.record import RunRecord
 from symadj.run import loop
 from symadj.run.checkpoint import load_checkpoint, load_tensors
-from symadj.run.history import read_history
-from symadj.run.record import RunRecord
 from symadj.run.train import train
 from symadj.run.trained import load_trained
 from tests.standins import Shrink, losses, standin_config, train_quietly

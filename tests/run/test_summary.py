@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from symadj.run.record import RunRecord
+from symadj.records.record import RunRecord
+from symadj.records.status import Status
 from symadj.run.summary import summary
 
 
@@ -24,6 +25,6 @@ from symadj.run.summary import summary
     ],
 )
 def test_a_metric_shows_its_first_digits(value: float, text: str, tmp_path: Path) -> None:
-    record = RunRecord(name="r", status="ok", metrics={"test/score": value})
+    record = RunRecord(name="r", status=Status.OK, metrics={"test/score": value})
     (line,) = [s for s in summary(record, tmp_path).splitlines() if "test/score" in s]
     assert line.split() == ["test/score", text]

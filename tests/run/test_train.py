@@ -13,9 +13,9 @@ import torch
 from omegaconf import OmegaConf
 
 from symadj.errors import IncompatibleError, InputError
+from symadj.records.history import read_history
+from symadj.records.record import RunRecord
 from symadj.run.checkpoint import load_checkpoint, load_tensors
-from symadj.run.history import read_history
-from symadj.run.record import RunRecord
 from symadj.run.train import train
 from symadj.tasks.density import Density
 from tests.standins import losses, standin_config, train_quietly

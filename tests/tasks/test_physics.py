@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from symadj import Integrator, SolverSettings
+from symadj.config.compose import compose
 from symadj.data.physics.kdv import KdV
 from symadj.data.physics.snapshots import SnapshotData, windows
 from symadj.errors import InputError
 from symadj.models.energy_conv import EnergyConv
-from symadj.run.configs import compose
-from symadj.run.record import RunRecord
+from symadj.records.record import RunRecord
 from symadj.run.train import train
 from symadj.tasks.physics import Physics
 from tests.tasks.test_rollout import TIGHT, Spring, spring_data

@@ -23,8 +23,8 @@ from symadj.bench.peers.jax_solve import JaxProblem, Solves, Stepping, adaptive,
 from symadj.bench.problem import BenchProblem
 from symadj.bench.replay import Grid
 from symadj.errors import IncompatibleError, MaxStepsExceeded
-from symadj.run.meter import Meter
-from symadj.storages import over_budget
+from symadj.meters.live_bytes import over_budget
+from symadj.meters.meter import Meter
 from symadj.tasks.density import Density
 from symadj.tasks.physics import Physics
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from symadj.data.directory import data_dir
 from symadj.data.physics.npz import BrokenArchive, read_npz
-from symadj.run.files import write_atomically
+from symadj.files import write_atomically
 
 Settings = Mapping[str, str | int | float]
 

@@ -1,0 +1,1 @@
+"""Configurations: composed, checked, built; the only user of Hydra and OmegaConf."""

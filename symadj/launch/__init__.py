@@ -1,0 +1,1 @@
+"""Jobs: which are done, and how the others are started."""

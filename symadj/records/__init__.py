@@ -1,0 +1,1 @@
+"""Records of runs: what is written down, how runs end, where."""
