@@ -143,6 +143,8 @@ RANGES: Mapping[str, Range] = {
         high=4 * (os.cpu_count() or 1),
         null="torch's own choice",
     ),
+    "launcher.workers": _count("the number of jobs at once", high=100_000),
+    "launcher.retries": _count("the number of further tries of a job", low=0, high=1_000),
     "train.steps": _count("the number of training iterations"),
     "train.batch_size": _count("the number of samples in an iteration", high=WIDE),
     "train.eval_every": _count("the number of iterations from one validation to the next"),

@@ -8,11 +8,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from symadj.cli.bench import APP as BENCH
 from symadj.cli.train import APP as TRAIN
+from symadj.launch.job import Job
 
 APPS = {"train": TRAIN, "bench": BENCH}
 Label = str | int | float
@@ -52,10 +54,19 @@ class Cell:
             runs: the directory of the experiment's runs.
             weights: the directory of the training that `weights` names; None: where it would be.
         """
-        more = [f"name={self.slug}", f"out={quoted(runs)}", f"isolate={str(self.isolate).lower()}"]
+        more = [f"name={self.slug}", f"out={quoted(runs)}"]
+        if self.command == "bench":
+            more.append(f"isolate={str(self.isolate).lower()}")
         if self.weights is not None:
             more.append(f"weights={quoted(weights or runs / self.weights.slug)}")
         return [*self.overrides, *more]
+
+    def job(self, runs: Path, weights: Path | None = None) -> Job:
+        """The cell as a job; arguments and errors as `full_overrides` and `configuration`."""
+        overrides = self.full_overrides(runs, weights)
+        config: Any = OmegaConf.to_container(self.configuration(overrides), resolve=True)
+        config.pop("launcher")
+        return Job(self.command, config, tuple(overrides), self.slug, failures_count=True)
 
     def configuration(self, overrides: Sequence[str]) -> DictConfig:
         """The resolved configuration.

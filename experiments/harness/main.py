@@ -5,23 +5,20 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from harness.cell import Cell, Preset
-from harness.finished import Found, find
 from harness.results import FILE, Drawn, Results, draw, save
-from symadj.bench.run import bench
 from symadj.errors import InputError
 from symadj.files import RECORD
-from symadj.launch.jobs import train_job
-from symadj.launch.sweep import Job
+from symadj.launch.index import Index, Run, runs_of
+from symadj.launch.job import Job
+from symadj.launch.launcher import InlineLauncher, Launcher, ProcessLauncher
+from symadj.launch.sweep import ListedJobs, Sweep
 from symadj.records.record import RunRecord
-from symadj.records.status import Status
 from symadj.run.allocator import keep_freed_memory
 from symadj.run.interrupt import Interrupted
 from symadj.terminal import complain, say
@@ -81,6 +78,7 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     )
     parser.add_argument("--dry-run", action="store_true", help="print commands and time, run none")
     parser.add_argument("--redraw", action="store_true", help=f"from {FILE} alone")
+    parser.add_argument("--workers", type=int, default=1, help="cells at once (default: 1)")
     parser.add_argument(
         "--max-minutes", type=float, default=math.inf, help="start no cell that would end later"
     )
@@ -96,16 +94,15 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class _Planned:
-    """A cell with its configuration.
+    """A cell with its job.
 
     Attributes:
         found: what an earlier run of it has left; None: it is to be run.
     """
 
     cell: Cell
-    overrides: Sequence[str]
-    config: DictConfig
-    found: Found | None
+    job: Job
+    found: Run | None
 
 
 class _Command:
@@ -134,8 +131,8 @@ class _Command:
         try:
             self._run(chosen)
         finally:
-            left = [(cell, self._plan(cell).found) for cell in preset.cells]
-            more = [(cell, found) for cell in preset.shown if (found := self._plan(cell).found)]
+            left = [(plan.cell, plan.found) for plan in self._plans(preset.cells)]
+            more = [(plan.cell, plan.found) for plan in self._plans(preset.shown) if plan.found]
             if any(found for _, found in left):
                 table = self.experiment.table
                 save(self.out, self.arguments.preset, preset.notes, [*left, *more], table)
@@ -158,22 +155,27 @@ class _Command:
                 seen.add(kind)
                 cell.configuration(cell.full_overrides(self.runs))
 
-    def _plan(self, cell: Cell) -> _Planned:
-        trained = None if cell.weights is None else self._plan(cell.weights).found
-        overrides = cell.full_overrides(self.runs, trained.directory if trained else None)
-        config = cell.configuration(overrides)
-        if trained is not None and trained.failed:
+    def _plans(self, cells: Iterable[Cell]) -> list[_Planned]:
+        index = Index(self.runs)
+        return [self._plan(cell, index) for cell in cells]
+
+    def _plan(self, cell: Cell, index: Index) -> _Planned:
+        trained = None if cell.weights is None else self._plan(cell.weights, index).found
+        job = index.known(cell.job(self.runs, trained.directory if trained else None))
+        if trained is not None and trained.failures:
             # There are no weights to measure: the failure is what this cell has come to.
-            return _Planned(cell, overrides, config, trained)
-        return _Planned(cell, overrides, config, find(cell, config, self.runs))
+            return _Planned(cell, job, trained)
+        done = [run for run in runs_of(job) if run.done(job)]
+        return _Planned(cell, job, done[-1] if done else None)
 
     def _tell(self, cells: Sequence[Cell], preset: Preset) -> None:
         took, total, unknown = self._took(), 0.0, 0
+        index = Index(self.runs)
         for number, cell in enumerate(cells, start=1):
             overrides, done = cell.full_overrides(self.runs), False
             if self.runs.is_dir():
-                plan = self._plan(cell)
-                overrides, done = plan.overrides, plan.found is not None
+                plan = self._plan(cell, index)
+                overrides, done = plan.job.overrides, plan.found is not None
             seconds = took.get(cell.slug, cell.seconds)
             if not done:
                 total, unknown = total + (seconds or 0.0), unknown + (seconds is None)
@@ -188,30 +190,24 @@ class _Command:
     def _run(self, cells: Sequence[Cell]) -> None:
         took, started = self._took(), time.monotonic()
         bound = 60.0 * self.arguments.max_minutes
-        for number, cell in enumerate(cells, start=1):
-            plan = self._plan(cell)
-            if plan.found is not None:
-                continue
-            spent = time.monotonic() - started
-            place = f"[{number}/{len(cells)}] {cell.slug}"
-            if spent + (took.get(cell.slug, cell.seconds) or 0.0) > bound:
-                say(f"{place}: left for another time")
-                continue
-            say(f"{place} (after {_duration(spent)})")
-            self._attempt(plan)
+        seconds = {cell.slug: took.get(cell.slug, cell.seconds) or 0.0 for cell in cells}
 
-    def _attempt(self, plan: _Planned) -> None:
-        """Runs one cell; whatever it raises, the next one gets its turn."""
-        try:
-            if plan.cell.command == "train":
-                outcome = train_job(Job(plan.overrides, plan.config))
-                status, message = outcome.status, outcome.message
-            else:
-                status, message = bench(plan.config, plan.overrides).status, ""
-        except Exception as error:
-            status, message = Status.ERROR, f"{type(error).__name__}: {error}"
-        if status != "ok":
-            complain(f"  {plan.cell.slug}: {status} {message}")
+        def admit(job: Job) -> bool:
+            fits = time.monotonic() - started + seconds[job.label] <= bound
+            if not fits:
+                say(f"{job.label}: left for another time")
+            return fits
+
+        # What others take the weights of comes first.
+        for needs_weights in (False, True):
+            part = self._plans(c for c in cells if (c.weights is not None) is needs_weights)
+            jobs = [plan.job for plan in part if plan.found is None]
+            Sweep(ListedJobs(jobs), self._launcher(cells), admit).run()
+
+    def _launcher(self, cells: Sequence[Cell]) -> Launcher:
+        if any(cell.isolate for cell in cells):
+            return ProcessLauncher(self.arguments.workers)
+        return InlineLauncher()
 
     def _draw(self) -> None:
         results = Results.load(self.out)

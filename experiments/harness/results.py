@@ -13,9 +13,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.cell import Cell
-from harness.finished import Found
 from symadj.errors import InputError
 from symadj.files import write_text
+from symadj.launch.index import Run
 from symadj.records.record import RunRecord, now, strict
 from symadj.report.flatten import flatten
 from symadj.report.write import to_markdown, write_figures, write_table
@@ -109,7 +109,7 @@ def save(
     folder: Path,
     preset: str,
     notes: Sequence[str],
-    found: Iterable[tuple[Cell, Found | None]],
+    found: Iterable[tuple[Cell, Run | None]],
     table: str | None = None,
 ) -> None:
     """Writes `records.json`: what tables and figures need, and how to repeat it.

@@ -32,7 +32,7 @@ from symadj.config.build import build
 from symadj.config.compose import resolved
 from symadj.errors import IncompatibleError, InputError
 from symadj.files import CONFIG, RECORD, write_text
-from symadj.launch.isolate import run_isolated
+from symadj.launch.process import run_isolated
 from symadj.records.environment import environment
 from symadj.records.record import RunRecord
 from symadj.records.status import Status, story_of
@@ -144,7 +144,7 @@ class _Bench:
         error = None
         if self.plan.isolate:
             limit = self.settings.time_limit
-            error = run_isolated(reference_job, argument, time_limit=limit, quiet=True).error
+            error = run_isolated(reference_job, argument, time_limit=limit).error
         else:
             try:
                 reference_job(argument)
@@ -159,8 +159,8 @@ class _Bench:
 
     def _alone(self, case: Case, reference: Path | None, measured: Measured) -> RunRecord:
         """A row from a process of its own."""
-        job = job_of(case, self.plan, reference)
-        ending = run_isolated(measure_job, job, time_limit=self.settings.time_limit, quiet=True)
+        limit, job = self.settings.time_limit, job_of(case, self.plan, reference)
+        ending = run_isolated(measure_job, job, time_limit=limit)
         if ending.error is not None:
             return self._failed(case, ending.status, ending.error)
         measured.warn(ending.value["warnings"])

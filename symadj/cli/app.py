@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 import symadj
 from symadj.cli.composing import composed_jobs
@@ -22,7 +22,8 @@ from symadj.config import overrides as given
 from symadj.config.compose import check_numbers, compose, resolved
 from symadj.config.explain import COMPOSITION_ERRORS, explain
 from symadj.errors import InputError
-from symadj.launch.sweep import Job, Outcome, run_sweep
+from symadj.launch.job import Outcome
+from symadj.launch.sweep import run_sweep
 from symadj.run.allocator import keep_freed_memory
 from symadj.terminal import complain, say
 
@@ -37,7 +38,7 @@ class App:
         purpose: what it does, for `--help`.
         settings: (override, what it does) pairs, for `--help`.
         run: (configuration, its overrides) -> how it ended.
-        attempt: one job of a sweep; None: `run`, in this process.
+        kind: of its jobs, for `symadj.launch.run.run_job`.
     """
 
     name: str
@@ -45,7 +46,7 @@ class App:
     purpose: str
     settings: Sequence[tuple[str, str]]
     run: Callable[[DictConfig, Sequence[str]], Outcome]
-    attempt: Callable[[Job], Outcome] | None = None
+    kind: str
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Runs the command line and returns the exit status."""
@@ -77,11 +78,14 @@ class App:
         if arguments.multirun:
             return self._sweep(arguments.overrides, extra)
         given.refuse_sweep(arguments.overrides, self.name)
+        given.refuse_launcher(arguments.overrides)
         config = self.configuration(arguments.overrides, extra, arguments.trust)
         given.refuse_ignored(config, arguments.overrides)
         if arguments.cfg:
             say(OmegaConf.to_yaml(config).rstrip())
             return OK
+        with open_dict(config):
+            config.pop("launcher", None)
         outcome = self.run(config, arguments.overrides)
         if outcome.failed and outcome.message:
             complain(f"{self.name}: the run failed ({outcome.status}): {outcome.message}")
@@ -116,9 +120,7 @@ class App:
     def _sweep(self, overrides: Sequence[str], extra: Path | None) -> int:
         # All jobs are composed before the first one runs: a typo costs no training.
         choices = given.expand(overrides)
-        jobs = composed_jobs(choices, lambda job: self.configuration(job, extra))
-        outcomes = run_sweep(jobs, self.attempt or self._run_here)
+        outcomes = run_sweep(
+            *composed_jobs(choices, self.kind, lambda job: self.configuration(job, extra))
+        )
         return FAILED if any(outcome.failed for outcome in outcomes) else OK
-
-    def _run_here(self, job: Job) -> Outcome:
-        return self.run(job.config, job.overrides)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from symadj.bench.run import bench
 from symadj.cli.app import App
 from symadj.config.bench import with_choices
-from symadj.launch.sweep import Outcome
+from symadj.launch.job import Outcome
 
 PURPOSE = """\
 Measures gradient methods side by side on one batch of a problem, same weights and noise for all:
@@ -67,6 +67,7 @@ APP = BenchApp(
     purpose=PURPOSE,
     settings=SETTINGS,
     run=_run,
+    kind="bench",
 )
 
 if __name__ == "__main__":

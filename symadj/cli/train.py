@@ -11,8 +11,7 @@ from omegaconf import DictConfig
 from symadj.cli.app import App
 from symadj.cli.saved import resumed_config
 from symadj.config.overrides import value_of
-from symadj.launch.jobs import outcome_of, train_job
-from symadj.launch.sweep import Outcome
+from symadj.launch.job import Outcome
 from symadj.run.train import train
 
 PURPOSE = """\
@@ -37,7 +36,8 @@ SETTINGS = (
     ("compile=true", "the solver's step and the gradient's by torch.compile (grad=symplectic)"),
     ("name=NAME out=DIR", "name of the run directory and where it is made"),
     ("resume=RUN_DIR", "go on with a training that was cut off"),
-    ("isolate=true", "with -m: every job in a process of its own"),
+    ("launcher.workers=2", "with -m: so many jobs at once, each in a process of its own"),
+    ("launcher=inline", "with -m: all jobs in this process, for a debugger"),
     ("fresh=true", "with -m: run again what is finished already, beside it"),
 )
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(config: DictConfig, overrides: Sequence[str]) -> Outcome:
-    return outcome_of(train(config, overrides))
+    return Outcome.of(train(config, overrides))
 
 
 class TrainApp(App):
@@ -69,7 +69,7 @@ APP = TrainApp(
     purpose=PURPOSE,
     settings=SETTINGS,
     run=_run,
-    attempt=train_job,
+    kind="train",
 )
 
 if __name__ == "__main__":

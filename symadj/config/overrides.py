@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from symadj.config.compose import group_options
 from symadj.config.explain import unreadable, wrong_choice
+from symadj.config.roles import below
 from symadj.errors import InputError
 from symadj.solvers import SOLVERS
 
@@ -143,6 +144,16 @@ def ignored_settings(config: DictConfig, overrides: Sequence[str]) -> list[str]:
         return []
     named = [override.key_or_group.replace("/", ".") for override in parse(overrides)]
     return [key for key in named if key in _OF_ADAPTIVE_STEPS]
+
+
+def refuse_launcher(overrides: Sequence[str]) -> None:
+    """Raises `InputError` for settings of the launcher where there is no sweep to launch."""
+    for override in parse(overrides):
+        if below(override.key_or_group, "launcher"):
+            raise InputError(
+                f"{override.input_line}: a launcher starts the jobs of a sweep; add -m, or leave "
+                "it out."
+            )
 
 
 def refuse_sweep(overrides: Sequence[str], command: str) -> None:

@@ -35,7 +35,8 @@ _ROLES: Mapping[str, Role] = {
         Role.EXTENT,
     ),
     **dict.fromkeys(("name", "out", "data.data_dir", "grad.offload_dir"), Role.PLACE),
-    **dict.fromkeys(("resume", "isolate", "fresh", "trust", "train.figures"), Role.LAUNCH),
+    **dict.fromkeys(("launcher", "resume", "isolate", "fresh", "trust"), Role.LAUNCH),
+    "train.figures": Role.LAUNCH,
 }
 """By full key, or by that of a section; whatever is not here is part of the experiment."""
 

@@ -135,7 +135,7 @@ class RunSettings:
         compile: whether training runs compiled (see `symadj.ode.compiled`); for grad=symplectic.
         threads: of torch on the CPU; null: torch's own choice.
         resume: a run directory whose cut-off training is to be continued.
-        isolate: in a sweep, whether every job has a process of its own.
+        launcher: in a sweep, where the jobs run.
         fresh: in a sweep, whether jobs that are finished already are run again, beside those.
         trust: modules that the configuration of a run to resume may name (`--trust MODULE`).
     """
@@ -148,7 +148,6 @@ class RunSettings:
     compile: bool = False
     threads: int | None = None
     resume: str | None = None
-    isolate: bool = False
     fresh: bool = False
     trust: list[str] = field(default_factory=list)
     train: TrainSettings = field(default_factory=TrainSettings)
@@ -159,6 +158,7 @@ class RunSettings:
     solver: Any = MISSING
     grad: Any = MISSING
     optim: Any = MISSING
+    launcher: Any = None
 
     def check(self) -> None:
         """Raises `InputError` for a value out of its range, in any of the typed sections."""

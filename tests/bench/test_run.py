@@ -12,7 +12,7 @@ from symadj.bench.cases import Case
 from symadj.bench.measure import Plan
 from symadj.bench.run import bench
 from symadj.errors import InputError
-from symadj.launch.isolate import Ending
+from symadj.launch.process import Ending
 from symadj.records.record import RunRecord
 from symadj.records.status import Status
 from symadj.report.load import load_runs
@@ -51,7 +51,7 @@ def test_rows_in_processes_of_their_own_are_the_same(tmp_path: Path) -> None:
 
 
 def test_a_row_over_its_time_is_a_cell(tmp_path: Path, capsys) -> None:
-    result = bench(small(f"out={tmp_path}", "isolate=true", "time_limit=0.05"))
+    result = bench(small(f"out={tmp_path}", "isolate=true", "time_limit=0.2", "repeats=100000"))
     (record,) = result.records
     assert record.status == "interrupted"
     assert record.data["name"] == "mixture-2d"

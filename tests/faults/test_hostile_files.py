@@ -76,7 +76,7 @@ def edit_config(run: Path, **values: Any) -> None:
 
 def readers(place: Place) -> dict[str, list[str]]:
     """Every command that reads a directory of a run."""
-    sweep = ["train", "-m", *FLOW, f"out={place.run.parent}", "seed=0"]
+    sweep = ["train", "-m", *FLOW, f"out={place.run.parent}", "seed=0", "launcher=inline"]
     return {
         **looks(place.run),
         "resume": resume(place.run, f"train.steps={MORE}", "train.figures=true"),
@@ -155,13 +155,13 @@ TARGETS: dict[str, dict[str, Any]] = {
     "a module with effects": {"model": {"_target_": "this.x"}},
     "a module of somebody": {"data": {"_target_": "planted.Model"}},
     "symadj's import": {"task": {"_target_": "symadj.packages.need", "module": "planted"}},
-    "symadj's jobs": {"optim": {"_target_": "symadj.launch.isolate.serve", "folder": "."}},
+    "symadj's jobs": {"optim": {"_target_": "symadj.launch.process._serve", "folder": "."}},
     "symadj's commands": {"grad": {"_target_": "symadj.cli.train.main", "argv": ["out=PWNED"]}},
     "symadj's writing": {
         "solver": {"_target_": "symadj.files.write_text", "path": "PWNED", "text": "x"}
     },
     "what a module of symadj imports": {
-        "solver": {"_target_": "symadj.launch.isolate.run_isolated"}
+        "solver": {"_target_": "symadj.launch.process.run_isolated"}
     },
     "nested": {
         "model": {

@@ -167,6 +167,10 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in path.read_text().split()] if path.exists() else []
 
 
+def descendants(pid: int) -> list[int]:
+    return [deeper for child in children(pid) for deeper in (child, *descendants(child))]
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -177,13 +181,13 @@ def alive(pid: int) -> bool:
 @pytest.mark.faults
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
 def test_no_isolated_job_outlives_its_sweep(tmp_path: Path, signum: int) -> None:
-    name, *words = flow(tmp_path, *LONG, "isolate=true")
+    name, *words = flow(tmp_path, *LONG)
     with process([name, "-m", *words]) as started:
         until(lambda: rows(tmp_path / "run") > 2)
-        [child] = children(started.pid)
+        below = descendants(started.pid)
         started.send_signal(signum)
         ended(started)
-        until(lambda: not alive(child))
+        until(lambda: not any(map(alive, below)))
     check_sound(tmp_path / "run")
     assert RunRecord.load(tmp_path / "run" / "record.json").status == "interrupted"
 

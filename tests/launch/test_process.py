@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from symadj.errors import MaxStepsExceeded
-from symadj.launch import isolate
-from symadj.launch.isolate import Ending, run_isolated
-from symadj.records.status import Status
+from symadj.launch import process
+from symadj.launch.process import Process, run_isolated
 
 
 def describe(argument: dict[str, Any]) -> dict[str, Any]:
@@ -33,12 +36,24 @@ def die(argument: int) -> None:
 
 
 def leave(argument: int) -> None:
-    print("last words", file=sys.stderr)
-    sys.exit(argument)
+    print("last words", file=sys.stderr, flush=True)
+    os._exit(argument)
 
 
 def wait(argument: float) -> None:
     time.sleep(argument)
+
+
+def ignore_signals(ready: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path(ready).touch()
+    time.sleep(600)
+
+
+def look_around() -> tuple[str, str, str, int]:
+    print("looked around")
+    variables = os.environ["SYMADJ_TEST"], os.environ["CUDA_VISIBLE_DEVICES"]
+    return os.getcwd(), *variables, torch.get_num_threads()
 
 
 def test_a_job_gets_its_argument_and_answers_from_another_process() -> None:
@@ -52,7 +67,7 @@ def test_a_job_gets_its_argument_and_answers_from_another_process() -> None:
 
 
 def test_an_exception_is_a_status_with_its_story() -> None:
-    ending = run_isolated(give_up, None, quiet=True)
+    ending = run_isolated(give_up, None)
     assert ending.status == "step_limit"
     assert ending.value is None
     assert ending.error is not None
@@ -62,7 +77,7 @@ def test_an_exception_is_a_status_with_its_story() -> None:
 
 
 def test_a_kill_is_a_status() -> None:
-    ending = run_isolated(die, int(signal.SIGKILL), quiet=True)
+    ending = run_isolated(die, int(signal.SIGKILL))
     assert ending.status == "interrupted"
     assert ending.error is not None
     assert ending.error["type"] == "ProcessKilled"
@@ -71,15 +86,15 @@ def test_a_kill_is_a_status() -> None:
 
 def test_a_kill_for_want_of_memory_is_told_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = iter((3, 4))
-    monkeypatch.setattr(isolate, "_memory_kills", lambda: next(counts))
-    ending = run_isolated(die, int(signal.SIGKILL), quiet=True)
+    monkeypatch.setattr(process, "_memory_kills", lambda: next(counts))
+    ending = run_isolated(die, int(signal.SIGKILL))
     assert ending.status == "oom"
     assert ending.error is not None
     assert ending.error["type"] == "OutOfMemoryKilled"
 
 
 def test_a_crash_is_an_error_with_the_last_words() -> None:
-    ending = run_isolated(leave, 3, quiet=True)
+    ending = run_isolated(leave, 3)
     assert ending.status == "error"
     assert ending.error is not None
     assert "exited with 3" in ending.error["message"]
@@ -88,7 +103,7 @@ def test_a_crash_is_an_error_with_the_last_words() -> None:
 
 def test_a_job_over_its_time_is_ended() -> None:
     started = time.monotonic()
-    ending = run_isolated(wait, 600.0, time_limit=0.5, quiet=True)
+    ending = run_isolated(wait, 600.0, time_limit=0.5)
     assert time.monotonic() - started < 60
     assert ending.status == "interrupted"
     assert ending.error is not None
@@ -96,25 +111,48 @@ def test_a_job_over_its_time_is_ended() -> None:
 
 
 def test_an_interrupt_ends_the_process_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[Any] = []
+    started = Process(wait, 600.0)
+    until(lambda: bool(children()))
 
-    class Interrupted(subprocess.Popen):
-        def wait(self, timeout: float | None = None) -> int:
-            if not started:
-                started.append(self)
-                raise KeyboardInterrupt
-            return super().wait(timeout)
+    def interrupted(self: Future[Any], timeout: float | None = None) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    monkeypatch.setattr(Future, "result", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_isolated(wait, 600.0, quiet=True)
-    assert started[0].poll() is not None
+        started.ending()
+    assert not children()
 
 
-def test_a_job_that_no_other_process_can_import_is_refused() -> None:
-    with pytest.raises(AssertionError, match="top of its module"):
-        run_isolated(lambda argument: argument, None)
+def test_a_process_that_does_not_end_when_asked_to_is_killed(tmp_path: Path) -> None:
+    stubborn = Process(ignore_signals, str(tmp_path / "ready"))
+    until((tmp_path / "ready").exists)
+    stubborn.ask_to_end()
+    stubborn.end(grace=0.3)
+    assert not children()
+    ending = stubborn.ending()
+    assert ending.status == "interrupted"
+    assert ending.died
 
 
-def test_endings_of_success_have_no_error() -> None:
-    assert Ending(Status.OK, 1).error is None
+def test_it_finds_around_it_what_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYMADJ_TEST", "here")
+    output = tmp_path / "out.txt"
+    given = {"CUDA_VISIBLE_DEVICES": "3"}
+    found = Process(look_around, output=output, threads=2, environment=given).ending().value
+    assert found == (str(tmp_path), "here", "3", 2)
+    assert output.read_text() == "looked around\n"
+
+
+def children() -> list[str]:
+    return [p.name for p in multiprocessing.active_children() if p.name.startswith("symadj-")]
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

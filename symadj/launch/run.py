@@ -1,0 +1,107 @@
+"""Does one job, in whatever process a launcher has given it: skipped, gone on with, or begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from symadj.bench.run import bench
+from symadj.config.compose import run_settings
+from symadj.errors import InputError
+from symadj.files import RECORD
+from symadj.launch.index import Claim, Run, claimed, runs_of
+from symadj.launch.job import Job, Outcome
+from symadj.launch.process import Ending
+from symadj.records.record import RunRecord, now
+from symadj.records.status import Status, status_of
+from symadj.run.directory import in_use
+from symadj.run.train import run_directory, train
+
+
+def run_job(job: Job) -> Outcome:
+    """Does one job of a sweep, where it is not done already and no other process is at it.
+
+    A run of the same settings below `out` counts: a finished one is skipped, a training that was
+    cut off or failed goes on from its checkpoint, one that another process is at is left to it.
+    What failed without a checkpoint is run anew, in a directory of its own, and so is everything
+    with `fresh=true`.
+
+    Returns:
+        How it ended; whatever it raises is that job's failure.
+
+    Raises:
+        KeyboardInterrupt: the job was asked to end, and has saved what it did.
+    """
+    try:
+        if job.config.get("resume") is not None:
+            raise InputError("resume goes on with one run; a sweep goes on with its own by itself.")
+        with claimed(job) as claim:
+            if claim is None:
+                return Outcome(Status.RUNNING, note="another process is at it")
+            return _claimed(job, claim)
+    except Exception as error:
+        status = status_of(error)
+        again = status is Status.OUT_OF_MEMORY
+        return Outcome(status, f"{type(error).__name__}: {error}", again=again)
+
+
+def _claimed(job: Job, claim: Claim) -> Outcome:
+    if (done := finished_before(job)) is not None:
+        return done
+    runs = [] if job.config.get("fresh") else runs_of(job)
+    for run in runs:
+        if in_use(run.directory):
+            return Outcome(Status.RUNNING, note=f"another process is at it, in {run.directory}")
+    return _KINDS[job.kind](job, claim, runs)
+
+
+def finished_before(job: Job) -> Outcome | None:
+    """How a job ended that is done already; None: it is not."""
+    for run in [] if job.config.get("fresh") else reversed(runs_of(job)):
+        if run.done(job):
+            return Outcome.of(run.records[0], run.directory, f"finished before: {run.directory}")
+    return None
+
+
+def _train(job: Job, claim: Claim, runs: list[Run]) -> Outcome:
+    config, note = dict(job.config), ""
+    former = next((run for run in reversed(runs) if run.can_go_on()), None)
+    if former is not None:
+        config["resume"] = str(former.directory)
+        note = f"resumed: {former.directory}"
+    node = OmegaConf.create(config)
+    directory = run_directory(node, run_settings(node), job.overrides)
+    claim.register(directory)
+    return Outcome.of(train(node, directory=directory), directory, note)
+
+
+def _bench(job: Job, claim: Claim, runs: list[Run]) -> Outcome:
+    result = bench(OmegaConf.create(dict(job.config)), job.overrides)
+    claim.register(result.directory)
+    return Outcome(result.status, directory=str(result.directory))
+
+
+_KINDS: Mapping[str, Callable[[Job, Claim, list[Run]], Outcome]] = {
+    "train": _train,
+    "bench": _bench,
+}
+
+
+def died(job: Job, ending: Ending) -> Outcome:
+    """How a job ended whose process could not say so; its record is completed."""
+    assert ending.error is not None
+    message = f"{ending.error['type']}: {ending.error['message']}"
+    runs = runs_of(job) if job.kind == "train" else []
+    for run in runs[-1:]:
+        for record in run.records or (_first_record(job, run.directory),):
+            if record.finished is None:
+                record.status, record.error, record.finished = ending.status, ending.error, now()
+                record.save(run.directory / RECORD)
+    return Outcome(ending.status, message, again=True)
+
+
+def _first_record(job: Job, directory: Path) -> RunRecord:
+    seed = int(job.config["seed"])
+    return RunRecord(name=directory.name, config=dict(job.config), seed=seed, started=now())
