@@ -17,10 +17,10 @@ from symadj.errors import (
 )
 from symadj.grad import GRADIENTS, GradientMethod
 from symadj.ode.integrator import Integrator
+from symadj.ode.methods import SOLVERS
 from symadj.ode.odeint import Solution, Steps, odeint, odeint_adjoint, solve
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
-from symadj.solvers import SOLVERS
 
 __version__ = "0.1.0"
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from symadj.config.compose import group_options
 from symadj.config.explain import unreadable, wrong_choice
 from symadj.errors import InputError
-from symadj.solvers import SOLVERS
+from symadj.ode.methods import SOLVERS
 
 MOST_JOBS = 100_000
 

@@ -31,9 +31,9 @@ from symadj.ode.control import (
     ratio_of,
 )
 from symadj.ode.engine import Step, integrate
+from symadj.ode.methods import Attempt
 from symadj.ode.problem import Problem, StepList, stepping
 from symadj.ode.settings import SolverSettings
-from symadj.solvers import Attempt
 
 AdjointNorm = Callable[[tuple[Tensor, ...]], Tensor]
 

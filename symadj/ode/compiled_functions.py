@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp
 
 from symadj.ode.layout import StateLayout
-from symadj.ode.linear import Terms
-from symadj.solvers import RungeKutta
+from symadj.ode.methods import RungeKutta
+from symadj.ode.methods.linear import Terms
 from symadj.threads import given_threads
 
 Func = Callable[..., Any]

@@ -6,7 +6,7 @@ import contextlib
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +15,12 @@ from symadj.errors import IncompatibleError, InputError
 from symadj.ode.capture import leaves_behind, sequence_mark
 from symadj.ode.gradients import ParameterGradients, own_method
 from symadj.ode.layout import StateLayout
+from symadj.ode.methods import Attempt, RungeKutta
 from symadj.ode.randomness import Draws, Generators
 from symadj.ode.situation import Situation
 from symadj.ode.stats import SolveStats
 from symadj.ode.user_function import UserFunction
 from symadj.ode.watch import Watch, refuse_changed
-
-if TYPE_CHECKING:
-    from symadj.solvers import Attempt, RungeKutta
-
-Evaluate = Callable[[float, Tensor], Tensor]
 
 
 class Field:

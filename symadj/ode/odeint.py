@@ -92,7 +92,7 @@ def odeint(
         t: [K], K >= 2, strictly increasing or decreasing. Output times cost no steps.
         rtol: relative tolerance.
         atol: absolute tolerance.
-        method: a name in `symadj.solvers.SOLVERS`. "rk4" is the classic rule of Kutta; torchdiffeq
+        method: a name in `symadj.SOLVERS`. "rk4" is the classic rule of Kutta; torchdiffeq
             has his 3/8 rule under that name, which here is "rk38".
         options: further fields of `SolverSettings`, such as {"num_steps": 20} or {"step_size": 0.1}
             for fixed steps.

@@ -16,12 +16,12 @@ from symadj.ode.control import StepController, norm_of
 from symadj.ode.field import Field
 from symadj.ode.gradients import ParameterGradients
 from symadj.ode.layout import State, StateLayout
+from symadj.ode.methods import Attempt
 from symadj.ode.odeint import Func, output_times, solve_problem
 from symadj.ode.problem import Problem
 from symadj.ode.settings import SolverSettings
 from symadj.ode.transforms import beside_the_compiler
 from symadj.ode.user_function import UserFunction
-from symadj.solvers import Attempt
 from symadj.torchdiffeq.methods import Method, method_of
 from symadj.torchdiffeq.options import Asked
 from symadj.torchdiffeq.steps import OvershootingSteps
