@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from symadj.calls.solving import solve_problem
+from symadj.calls.times import output_times
 from symadj.errors import InputError
 from symadj.grad import GradientMethod, gradient_named
 from symadj.ode.control import StepController, norm_of
@@ -17,11 +19,10 @@ from symadj.ode.field import Field
 from symadj.ode.gradients import ParameterGradients
 from symadj.ode.layout import State, StateLayout
 from symadj.ode.methods import Attempt
-from symadj.ode.odeint import Func, output_times, solve_problem
 from symadj.ode.problem import Problem
 from symadj.ode.settings import SolverSettings
 from symadj.ode.transforms import beside_the_compiler
-from symadj.ode.user_function import UserFunction
+from symadj.ode.user_function import Func, UserFunction
 from symadj.torchdiffeq.methods import Method, method_of
 from symadj.torchdiffeq.options import Asked
 from symadj.torchdiffeq.steps import OvershootingSteps

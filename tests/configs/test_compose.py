@@ -8,12 +8,12 @@ import inspect
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from symadj.calls.integrator import Integrator
 from symadj.cli.bench import APP as BENCH
 from symadj.config.build import build, locate
 from symadj.config.compose import compose, config_dir, description, group_options, resolved
 from symadj.config.compose import run_settings as typed
 from symadj.grad import GRADIENTS
-from symadj.ode.integrator import Integrator
 from symadj.ode.methods import SOLVERS
 from symadj.ode.settings import SolverSettings
 
