@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +23,7 @@ from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
 from symadj.ode.transforms import beside_the_compiler, mapped, refuse_vmap
 from symadj.ode.user_function import Func
+from symadj.warn import warn
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,8 @@ def _check_resolution(settings: SolverSettings, layout: StateLayout) -> None:
             "Take a float32 state (and torch.autocast for the network's dtype), fixed steps, or "
             f"tolerances of at least {eps:.0e}."
         )
-    warnings.warn(
+    warn(
         f"rtol={settings.rtol:g} is below 10 eps = {10 * eps:.1e} of {layout.dtype}, which "
         "cannot resolve it: steps may be rejected for rounding alone. Raise rtol or use a "
-        "float64 state.",
-        stacklevel=5,
+        "float64 state."
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -21,6 +20,7 @@ from symadj.ode.situation import Situation
 from symadj.ode.stats import SolveStats
 from symadj.ode.user_function import UserFunction
 from symadj.ode.watch import Watch, refuse_changed
+from symadj.warn import warn
 
 
 class Field:
@@ -240,11 +240,10 @@ class Field:
             weakref.ref(leaf) for leaf in leaves_behind(k, mark, inputs=given, named=self.params)
         ]
         if needed and not k.requires_grad:
-            warnings.warn(
+            warn(
                 "func's value does not depend differentiably on the state or on any parameter, so "
                 "its gradient is zero; if func calls torch.autograd.grad, it needs "
-                "create_graph=True.",
-                stacklevel=2,
+                "create_graph=True."
             )
         k = k.detach()
         # What func made itself is gone with the graph.

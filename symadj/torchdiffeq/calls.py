@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from symadj.ode.user_function import Func, UserFunction
 from symadj.torchdiffeq.methods import Method, method_of
 from symadj.torchdiffeq.options import Asked
 from symadj.torchdiffeq.steps import OvershootingSteps
+from symadj.warn import warn
 
 
 @beside_the_compiler
@@ -173,7 +173,7 @@ class Call:
         y0 = _of_one_dtype(y0)
         layout = StateLayout.of(y0)
         if isinstance(t, Tensor) and t.device != layout.device:
-            warnings.warn(f"t is on {t.device}; it is moved to y0's {layout.device}.", stacklevel=4)
+            warn(f"t is on {t.device}; it is moved to y0's {layout.device}.")
             t = t.to(layout.device)
         asked = Asked(func, y0, t, layout)
         if isinstance(t, Tensor) and t.shape == (1,):
