@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from symadj.calls.integrator import Integrator
+from symadj.calls.odeint import odeint, odeint_adjoint, solve
+from symadj.calls.solving import Solution, Steps
 from symadj.errors import (
     CapturedTensorError,
     DoubleBackwardError,
@@ -16,11 +19,9 @@ from symadj.errors import (
     SymadjError,
 )
 from symadj.grad import GRADIENTS, GradientMethod
-from symadj.ode.integrator import Integrator
-from symadj.ode.odeint import Solution, Steps, odeint, odeint_adjoint, solve
+from symadj.ode.methods import SOLVERS
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
-from symadj.solvers import SOLVERS
 
 __version__ = "0.1.0"
 

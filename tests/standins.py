@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from symadj.calls.integrator import Integrator
 from symadj.config.compose import compose
 from symadj.errors import MemoryBudgetExceeded, NonFiniteError
-from symadj.ode.integrator import Integrator
 from symadj.records.history import read_history
 from symadj.records.record import RunRecord
 from symadj.run.train import train

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from symadj.bench.gradients import flat_gradient
 from symadj.bench.problem import BenchProblem
 from symadj.bench.replay import Grid, RecordingIntegrator, ReplayIntegrator
+from symadj.calls.integrator import Integrator
 from symadj.errors import NonFiniteLoss
 from symadj.meters.meter import Meter
 from symadj.meters.step import Stopwatch, measure_memory
-from symadj.ode.integrator import Integrator
 from symadj.ode.stats import SolveStats
 
 

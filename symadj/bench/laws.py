@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from symadj.calls.integrator import Integrator
 from symadj.grad import GradientMethod
 from symadj.meters.meter import make_meter
 from symadj.meters.step import measure_memory
-from symadj.ode.integrator import Integrator
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
 

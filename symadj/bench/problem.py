@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from symadj.bench.gradients import flat_gradient
 from symadj.bench.replay import DrawnAs
+from symadj.calls.integrator import Integrator
 from symadj.config.compose import run_settings
 from symadj.config.schema import RunSettings
 from symadj.errors import IncompatibleError, InputError
-from symadj.ode.integrator import Integrator
 from symadj.run.parts import Parts, build_parts
 from symadj.run.seed import seed_everything
 from symadj.run.trained import load_weights

@@ -12,8 +12,8 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from symadj.ode.control import AdaptiveSteps, FixedSteps
+from symadj.ode.methods import RungeKutta
 from symadj.ode.problem import Problem
-from symadj.solvers import RungeKutta
 
 CONTROL = "step control"
 PARTS: tuple[str, ...] = ("matrix products", "elementwise", "autograd", CONTROL, "python")

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from symadj.bench.problem import BenchProblem
 from symadj.bench.replay import Grid, RecordingIntegrator, ReplayIntegrator
+from symadj.calls.integrator import Integrator
 from symadj.files import write_atomically
-from symadj.ode.integrator import Integrator
 from symadj.ode.settings import SolverSettings
 
 

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from symadj.calls.integrator import Integrator
+from symadj.calls.solving import Solution, solve_with
 from symadj.errors import SymadjError
 from symadj.grad import Adjoint, GradientMethod
-from symadj.ode.integrator import Integrator
 from symadj.ode.layout import State
-from symadj.ode.odeint import Func, Solution, solve_with
 from symadj.ode.settings import SolverSettings
+from symadj.ode.user_function import Func
 
 Grid = list[float]
 

@@ -16,7 +16,7 @@ from symadj.config.compose import group_options
 from symadj.config.explain import unreadable, wrong_choice
 from symadj.config.roles import below
 from symadj.errors import InputError
-from symadj.solvers import SOLVERS
+from symadj.ode.methods import SOLVERS
 
 MOST_JOBS = 100_000
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from symadj.grad.base import Outputs, Replay, StepwiseReplay
 from symadj.ode.engine import Step
-from symadj.solvers import Attempt
+from symadj.ode.methods import Attempt
 
 
 class ACA(StepwiseReplay):

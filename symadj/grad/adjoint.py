@@ -8,7 +8,6 @@ arXiv:2009.09457.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,9 +30,10 @@ from symadj.ode.control import (
     ratio_of,
 )
 from symadj.ode.engine import Step, integrate
+from symadj.ode.methods import Attempt
 from symadj.ode.problem import Problem, StepList, stepping
 from symadj.ode.settings import SolverSettings
-from symadj.solvers import Attempt
+from symadj.warn import warn
 
 AdjointNorm = Callable[[tuple[Tensor, ...]], Tensor]
 
@@ -119,11 +119,10 @@ class _Forward:
         with field.phase("forward"):
             ys = self.problem.solve_plain(y0, k0=self.k0, observer=self.steps)
         if field.draws is not None or field.drew_late(self.problem.times[0]):
-            warnings.warn(
+            warn(
                 "func draws random numbers, new ones in the backward solve of "
                 'gradient="adjoint", so its gradient is that of another field. Take a method that '
-                'repeats them, such as gradient="symplectic".',
-                stacklevel=2,
+                'repeats them, such as gradient="symplectic".'
             )
             self.k0 = None
         self.k0 = self.k0 if field.checked else None

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from symadj.grad.base import GradientMethod
 from symadj.ode.engine import Step
+from symadj.ode.methods import Attempt
 from symadj.ode.problem import Problem, StepList
 from symadj.ode.stats import SolveStats
-from symadj.solvers import Attempt
 
 
 class Backprop(GradientMethod):

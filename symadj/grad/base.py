@@ -15,9 +15,9 @@ from symadj.grad.stores import Kept, Store, StoreOptions
 from symadj.grad.stores.base import last_pass
 from symadj.ode.engine import Step
 from symadj.ode.field import Field, LeavesFound
+from symadj.ode.methods import Attempt
 from symadj.ode.problem import Problem, StepList
 from symadj.ode.transforms import refuse_transforms
-from symadj.solvers import Attempt
 
 Outputs = Sequence[tuple[float, Tensor]]
 """(theta, cotangent) of the outputs inside a step."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from symadj.ode.engine import Step
 from symadj.ode.gradients import ParameterGradients
+from symadj.ode.methods import Attempt, RungeKutta
 from symadj.ode.settings import SolverSettings
-from symadj.solvers import Attempt, RungeKutta
 
 Products = Sequence[Tensor | None]
 

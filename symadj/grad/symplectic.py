@@ -12,8 +12,8 @@ from torch import Tensor
 
 from symadj.grad.base import Outputs, Replay, StepwiseReplay
 from symadj.ode.engine import Step
-from symadj.ode.linear import Terms, terms_of, weighted_sum
-from symadj.solvers import Attempt, RungeKutta
+from symadj.ode.methods import Attempt, RungeKutta
+from symadj.ode.methods.linear import Terms, terms_of, weighted_sum
 
 
 class Symplectic(StepwiseReplay):

@@ -9,13 +9,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from symadj.calls.integrator import Integrator
 from symadj.errors import InputError, suggest
 from symadj.models import divergence
 from symadj.models.batch_norm import BatchNorm
 from symadj.models.mlp import MLP
 from symadj.models.residual import Residual
 from symadj.ode.gradients import Sums, own_method
-from symadj.ode.integrator import Integrator
 from symadj.ranges import require
 
 Draw = Callable[[Tensor, torch.Generator | None], Tensor]

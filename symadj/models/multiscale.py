@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from symadj.calls.integrator import Integrator
 from symadj.errors import InputError
 from symadj.models.cnf import ContinuousFlow, standard_normal_logprob
 from symadj.models.conv_net import ConvNet
-from symadj.ode.integrator import Integrator
 from symadj.ranges import require
 
 FACTOR = 2

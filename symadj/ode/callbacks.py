@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from symadj.ode.layout import StateLayout
+from symadj.warn import warn
 
 _EVENTS = ("step", "accept_step", "reject_step")
 
@@ -65,8 +65,7 @@ def warn_of_silent_callbacks(
         and hasattr(func, f"callback_{event}{suffix}")
     ]
     if silent:
-        warnings.warn(
+        warn(
             f"func has {', '.join(silent)}, which will not be called: fixed steps are neither "
-            'accepted nor rejected, and only gradient="adjoint" solves in its backward pass.',
-            stacklevel=5,
+            'accepted nor rejected, and only gradient="adjoint" solves in its backward pass.'
         )

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from symadj.ode.compiled_functions import Functions, Plan, back_plan_of, functions_of, plan_of
-from symadj.ode.field import Evaluate, Field
+from symadj.ode.field import Field
 from symadj.ode.gradients import ParameterGradients
 from symadj.ode.layout import StateLayout
-from symadj.solvers import Attempt, RungeKutta
-from symadj.solvers.runge_kutta import Observe
+from symadj.ode.methods import Attempt, Evaluate, Observe, RungeKutta
 
 
 def compile_seconds() -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import time
 import types
-import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, cast
 
@@ -14,9 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp
 
 from symadj.ode.layout import StateLayout
-from symadj.ode.linear import Terms
-from symadj.solvers import RungeKutta
+from symadj.ode.methods import RungeKutta
+from symadj.ode.methods.linear import Terms
 from symadj.threads import given_threads
+from symadj.warn import warn
 
 Func = Callable[..., Any]
 
@@ -220,11 +220,10 @@ class Functions:
         """Nothing of these fields is compiled from now on; says so once."""
         if not self.given_up:
             self.given_up = True
-            warnings.warn(
+            warn(
                 f"compile=true: {self.name} is not compiled, because {reason}. It runs without "
                 "compilation, which changes nothing but the time; leave out compile=true to "
-                "silence this.",
-                stacklevel=2,
+                "silence this."
             )
 
     def _called(self, name: str, arguments: tuple[Any, ...]) -> Any:

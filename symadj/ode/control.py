@@ -15,8 +15,8 @@ from symadj.errors import (
     SolveError,
     StepSizeUnderflow,
 )
-from symadj.ode.field import Evaluate
 from symadj.ode.layout import StateLayout
+from symadj.ode.methods import Evaluate
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
 

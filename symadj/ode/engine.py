@@ -12,8 +12,7 @@ from torch import Tensor
 from symadj.errors import NonFiniteError
 from symadj.ode.callbacks import Callbacks
 from symadj.ode.control import Progress, StepController
-from symadj.ode.field import Evaluate
-from symadj.solvers import Attempt, RungeKutta
+from symadj.ode.methods import Attempt, Evaluate, RungeKutta
 
 Emit = Callable[[int, Tensor], None]
 Ratio = Callable[[Attempt, Sequence[Tensor]], Tensor]

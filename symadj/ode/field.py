@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +14,13 @@ from symadj.errors import IncompatibleError, InputError
 from symadj.ode.capture import leaves_behind, sequence_mark
 from symadj.ode.gradients import ParameterGradients, own_method
 from symadj.ode.layout import StateLayout
+from symadj.ode.methods import Attempt, RungeKutta
 from symadj.ode.randomness import Draws, Generators
 from symadj.ode.situation import Situation
 from symadj.ode.stats import SolveStats
 from symadj.ode.user_function import UserFunction
 from symadj.ode.watch import Watch, refuse_changed
-
-if TYPE_CHECKING:
-    from symadj.solvers import Attempt, RungeKutta
-
-Evaluate = Callable[[float, Tensor], Tensor]
+from symadj.warn import warn
 
 
 class Field:
@@ -244,11 +240,10 @@ class Field:
             weakref.ref(leaf) for leaf in leaves_behind(k, mark, inputs=given, named=self.params)
         ]
         if needed and not k.requires_grad:
-            warnings.warn(
+            warn(
                 "func's value does not depend differentiably on the state or on any parameter, so "
                 "its gradient is zero; if func calls torch.autograd.grad, it needs "
-                "create_graph=True.",
-                stacklevel=2,
+                "create_graph=True."
             )
         k = k.detach()
         # What func made itself is gone with the graph.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +12,7 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from symadj.errors import IncompatibleError
 from symadj.ode.layout import State
 from symadj.ode.transforms import mapped
-
-Func = Callable[..., Any]
+from symadj.ode.user_function import Func
 
 
 def solve_mapped(func: Func, y0: State, solve: Callable[[Func, State], State]) -> State:

@@ -22,11 +22,11 @@ from symadj.ode.control import (
     norm_of,
 )
 from symadj.ode.engine import Emit, Step, StepObserver, integrate
-from symadj.ode.field import Evaluate, Field
+from symadj.ode.field import Field
+from symadj.ode.methods import SOLVERS, Attempt, Evaluate, RungeKutta, Sides
 from symadj.ode.random_steps import RandomSteps
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
-from symadj.solvers import SOLVERS, Attempt, RungeKutta, Sides
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from symadj.ode.methods import Attempt, RungeKutta
 from symadj.ode.randomness import Draws
-from symadj.solvers import Attempt, RungeKutta
 
 
 class RandomSteps(RungeKutta):

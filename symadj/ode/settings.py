@@ -13,8 +13,8 @@ from torch import Tensor
 
 from symadj.errors import IncompatibleError, InputError, suggest
 from symadj.memory import require_memory
+from symadj.ode.methods import SOLVERS, RungeKutta
 from symadj.ranges import check_settings
-from symadj.solvers import SOLVERS, RungeKutta
 
 INTERPOLATIONS = ("linear", "cubic")
 
@@ -36,7 +36,7 @@ class SolverSettings:
     `num_steps`, `grid` is given; a method without an estimate needs one of the three.
 
     Attributes:
-        method: one of `symadj.solvers.SOLVERS`.
+        method: one of `symadj.SOLVERS`.
         rtol: relative tolerance.
         atol: absolute tolerance; a step is accepted where the norm of
             error / (atol + rtol max(|y0|, |y1|)) is at most 1.

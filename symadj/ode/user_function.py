@@ -11,6 +11,9 @@ from torch import Tensor
 from symadj.errors import InputError
 from symadj.ode.layout import State, StateLayout
 
+Func = Callable[..., Any]
+"""The user's function or module, func(t, y) -> dy/dt."""
+
 
 class UserFunction:
     """func(t, y) on the engine's flat state, its value checked.

@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from symadj.calls.integrator import Integrator
+from symadj.calls.solving import Solution, check_compilable
 from symadj.config.build import build, with_full_keys
 from symadj.config.schema import RunSettings
 from symadj.data.physics.snapshots import SnapshotData
 from symadj.errors import InputError, SolveError
 from symadj.grad import GradientMethod
 from symadj.memory import require_memory
-from symadj.ode.integrator import Integrator
 from symadj.ode.layout import State
-from symadj.ode.odeint import Func, Solution, check_compilable
 from symadj.ode.settings import SolverSettings
+from symadj.ode.user_function import Func
 from symadj.run.optim import Adam
 from symadj.run.seed import own_randomness
 

@@ -8,12 +8,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from symadj.calls.integrator import Integrator
 from symadj.data.base import VectorData
 from symadj.data.physics.snapshots import SnapshotData
 from symadj.errors import InputError
 from symadj.figures.flow import density_map, sample_figure
 from symadj.models.cnf import ContinuousFlow, standard_normal_logprob
-from symadj.ode.integrator import Integrator
 from symadj.ranges import require
 
 SHEET = 64

@@ -9,11 +9,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from symadj.calls.integrator import Integrator
 from symadj.data.physics.snapshots import SnapshotData, window_count, windows
 from symadj.errors import InputError
 from symadj.figures.physics import invariants, phase_portraits, space_time, time_series
 from symadj.models.cnf import ContinuousFlow
-from symadj.ode.integrator import Integrator
 from symadj.ranges import require
 from symadj.tasks.rollout import (
     RollOut,

@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from symadj.calls.integrator import Integrator
 from symadj.data.physics.snapshots import SnapshotData
 from symadj.errors import IncompatibleError, SolveError
-from symadj.ode.integrator import Integrator
 from symadj.ode.settings import SolverSettings
 
 

@@ -13,10 +13,10 @@ from symadj.grad import Adjoint, GradientMethod, gradient_named
 from symadj.ode.control import Norm, norm_of
 from symadj.ode.engine import Step
 from symadj.ode.layout import State, StateLayout
-from symadj.ode.odeint import Func
 from symadj.ode.problem import Problem
 from symadj.ode.settings import SolverSettings
 from symadj.ode.transforms import beside_the_compiler
+from symadj.ode.user_function import Func
 from symadj.torchdiffeq.calls import Call, DropInField
 from symadj.torchdiffeq.methods import method_of
 from symadj.torchdiffeq.options import Asked

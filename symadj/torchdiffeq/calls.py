@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,21 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from symadj.calls.solving import solve_problem
+from symadj.calls.times import output_times
 from symadj.errors import InputError
 from symadj.grad import GradientMethod, gradient_named
 from symadj.ode.control import StepController, norm_of
 from symadj.ode.field import Field
 from symadj.ode.gradients import ParameterGradients
 from symadj.ode.layout import State, StateLayout
-from symadj.ode.odeint import Func, output_times, solve_problem
+from symadj.ode.methods import Attempt
 from symadj.ode.problem import Problem
 from symadj.ode.settings import SolverSettings
 from symadj.ode.transforms import beside_the_compiler
-from symadj.ode.user_function import UserFunction
-from symadj.solvers import Attempt
+from symadj.ode.user_function import Func, UserFunction
 from symadj.torchdiffeq.methods import Method, method_of
 from symadj.torchdiffeq.options import Asked
 from symadj.torchdiffeq.steps import OvershootingSteps
+from symadj.warn import warn
 
 
 @beside_the_compiler
@@ -172,7 +173,7 @@ class Call:
         y0 = _of_one_dtype(y0)
         layout = StateLayout.of(y0)
         if isinstance(t, Tensor) and t.device != layout.device:
-            warnings.warn(f"t is on {t.device}; it is moved to y0's {layout.device}.", stacklevel=4)
+            warn(f"t is on {t.device}; it is moved to y0's {layout.device}.")
             t = t.to(layout.device)
         asked = Asked(func, y0, t, layout)
         if isinstance(t, Tensor) and t.shape == (1,):

@@ -11,8 +11,8 @@ import torch
 from symadj.errors import InputError
 from symadj.ode.engine import Step
 from symadj.ode.layout import State
-from symadj.ode.odeint import Func
-from symadj.solvers import Attempt
+from symadj.ode.methods import Attempt
+from symadj.ode.user_function import Func
 from symadj.torchdiffeq.calls import Call, DropInField
 from symadj.torchdiffeq.methods import method_of
 

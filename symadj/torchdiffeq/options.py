@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from symadj.ode.layout import State, StateLayout
 from symadj.ode.settings import SolverSettings
 from symadj.torchdiffeq.methods import Method
 from symadj.torchdiffeq.tolerances import tolerance_of
+from symadj.warn import warn
 
 Options = Mapping[str, Any]
 
@@ -66,10 +66,9 @@ class Asked:
         known = OWN | (ADAPTIVE if method.adaptive else FIXED)
         unknown = sorted(set(options) - known)
         if unknown:
-            warnings.warn(
+            warn(
                 f"method {method.name!r} has no option {unknown[0]!r}, which is ignored."
-                f"{suggest(unknown[0], known)}",
-                stacklevel=4,
+                f"{suggest(unknown[0], known)}"
             )
         given = {name: value for name, value in options.items() if name in known}
         least_rtol, rtols = tolerance_of("rtol", rtol, self.layout)

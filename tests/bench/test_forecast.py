@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from symadj.bench.problem import BenchProblem
+from symadj.calls.integrator import Integrator
 from symadj.config.compose import compose, resolved
 from symadj.grad import ACA, Backprop, Checkpoint, GradientMethod, Symplectic
 from symadj.grad.forecast import Solve, Use, forecasts
 from symadj.meters.meter import make_meter
 from symadj.ode.engine import Step
-from symadj.ode.integrator import Integrator
 from symadj.ode.problem import Problem
 
 PROBLEMS = {

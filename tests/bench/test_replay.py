@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from symadj.bench.replay import DrawnAs, RecordingIntegrator, ReplayIntegrator
+from symadj.calls.integrator import Integrator
 from symadj.errors import SymadjError
-from symadj.ode.integrator import Integrator
 from symadj.ode.settings import SolverSettings
 
 TIMES = torch.tensor([0.0, 2.0], dtype=torch.float64)

@@ -8,14 +8,14 @@ import inspect
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from symadj.calls.integrator import Integrator
 from symadj.cli.bench import APP as BENCH
 from symadj.config.build import build, locate
 from symadj.config.compose import compose, config_dir, description, group_options, resolved
 from symadj.config.compose import run_settings as typed
 from symadj.grad import GRADIENTS
-from symadj.ode.integrator import Integrator
+from symadj.ode.methods import SOLVERS
 from symadj.ode.settings import SolverSettings
-from symadj.solvers import SOLVERS
 
 OPTIONS = [(group, option) for group, names in group_options().items() for option in names]
 FIXED_STEPS = ("euler", "midpoint", "heun3", "rk4", "rk38")

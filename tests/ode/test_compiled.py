@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from symadj import odeint, solve
+from symadj.calls.solving import Solution
 from symadj.errors import IncompatibleError, InputError
 from symadj.grad import Symplectic
 from symadj.meters.meter import ProfilerMeter
 from symadj.models.cnf import DensityField
 from symadj.models.mlp import MLP
 from symadj.ode import compiled, compiled_functions
-from symadj.ode.odeint import Solution
 
 DOUBLE = torch.float64
 BATCH, DIM = 40, 2

@@ -15,7 +15,7 @@ from symadj import odeint
 from symadj.config.build import build
 from symadj.config.compose import compose
 from symadj.ode.gradients import add_to
-from symadj.solvers import SOLVERS, RungeKutta
+from symadj.ode.methods import SOLVERS, RungeKutta
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 

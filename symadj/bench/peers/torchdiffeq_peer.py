@@ -14,6 +14,8 @@ from symadj.bench.candidate import Lap, TorchCandidate
 from symadj.bench.cases import STAND_INS, Peer
 from symadj.bench.problem import BenchProblem
 from symadj.bench.replay import Grid
+from symadj.calls.integrator import Integrator
+from symadj.calls.solving import Solution, Steps
 from symadj.errors import (
     IncompatibleError,
     MaxStepsExceeded,
@@ -21,11 +23,10 @@ from symadj.errors import (
     SolveError,
     StepSizeUnderflow,
 )
-from symadj.ode.integrator import Integrator
 from symadj.ode.layout import State
-from symadj.ode.odeint import Func, Solution, Steps
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
+from symadj.ode.user_function import Func
 
 ADAPTIVE = {
     "dopri5": "dopri5",

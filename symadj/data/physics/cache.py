@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from symadj.data.directory import data_dir
 from symadj.data.physics.npz import BrokenArchive, read_npz
 from symadj.files import write_atomically
+from symadj.warn import warn
 
 Settings = Mapping[str, str | int | float]
 
@@ -69,8 +69,7 @@ def _write(path: Path, key: str, u: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: np.savez(file, u=u, settings=np.array(key)))
     except OSError as error:
-        warnings.warn(
+        warn(
             f"{path} cannot be written ({error.strerror or error}), so the trajectories will be "
-            "generated again next time; set SYMADJ_DATA to a directory that you may write to.",
-            stacklevel=4,
+            "generated again next time; set SYMADJ_DATA to a directory that you may write to."
         )

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from symadj.calls.odeint import odeint
 from symadj.data.physics.system import System
 from symadj.errors import InputError
 from symadj.memory import require_memory
-from symadj.ode.odeint import odeint
 from symadj.ranges import require
 
 TOLERANCE = 1e-10

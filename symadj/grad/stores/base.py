@@ -11,8 +11,8 @@ from torch._C import _autograd  # pyright: ignore[reportAttributeAccessIssue]
 from symadj.errors import SymadjError
 from symadj.grad.stores.places import Here, Place
 from symadj.ode.engine import Step
+from symadj.ode.methods import Attempt
 from symadj.ode.problem import Problem, StepList
-from symadj.solvers import Attempt
 
 
 class Store(StepList):

@@ -17,9 +17,9 @@ from torch import Tensor
 from symadj.grad.stores.base import Kept, Store
 from symadj.grad.stores.places import Place
 from symadj.ode.engine import Step
+from symadj.ode.methods import Attempt
 from symadj.ode.problem import Problem
 from symadj.packages import need
-from symadj.solvers import Attempt
 
 
 @dataclass

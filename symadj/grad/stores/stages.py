@@ -9,8 +9,8 @@ from torch import Tensor
 from symadj.grad.stores.base import Kept, Store, resident_bytes
 from symadj.grad.stores.places import Place
 from symadj.ode.engine import Step
+from symadj.ode.methods import Attempt
 from symadj.ode.problem import Problem
-from symadj.solvers import Attempt
 
 
 class Stages(Store):

@@ -6,7 +6,7 @@ extension is the cubic Hermite polynomial.
 
 from __future__ import annotations
 
-from symadj.ode.tableau import ButcherTableau
+from symadj.ode.methods.tableau import ButcherTableau
 
 BOSH3 = ButcherTableau(
     name="bosh3",

@@ -6,7 +6,7 @@ factored weights are multiplied out here. Often a little more accurate than dopr
 
 from __future__ import annotations
 
-from symadj.ode.tableau import ButcherTableau
+from symadj.ode.methods.tableau import ButcherTableau
 
 _B = (
     0.09646076681806523,

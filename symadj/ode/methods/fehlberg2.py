@@ -7,7 +7,7 @@ tolerance accordingly tighter.
 
 from __future__ import annotations
 
-from symadj.ode.tableau import ButcherTableau
+from symadj.ode.methods.tableau import ButcherTableau
 
 FEHLBERG2 = ButcherTableau(
     name="fehlberg2",

@@ -6,7 +6,7 @@ L. F. Shampine, Math. Comp. 46 (1986). The second stage has weight 0. The solver
 
 from __future__ import annotations
 
-from symadj.ode.tableau import ButcherTableau
+from symadj.ode.methods.tableau import ButcherTableau
 
 DOPRI5 = ButcherTableau(
     name="dopri5",

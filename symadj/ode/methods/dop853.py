@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from symadj.ode.tableau import ButcherTableau, Row, row
+from symadj.ode.methods.tableau import ButcherTableau, Row, row
 
 
 def _multiplied_out(factors: Sequence[float]) -> Row:

@@ -6,7 +6,7 @@ The one to take on a fixed grid. What torchdiffeq calls rk4 is the 3/8 rule, `rk
 
 from __future__ import annotations
 
-from symadj.ode.tableau import ButcherTableau
+from symadj.ode.methods.tableau import ButcherTableau
 
 RK4 = ButcherTableau(
     name="rk4",

@@ -6,6 +6,6 @@ buys more accuracy per evaluation.
 
 from __future__ import annotations
 
-from symadj.ode.tableau import ButcherTableau
+from symadj.ode.methods.tableau import ButcherTableau
 
 EULER = ButcherTableau(name="euler", order=1, a=((),), b=(1.0,), c=(0.0,))

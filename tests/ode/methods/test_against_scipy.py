@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.integrate import DOP853, RK23, RK45
 
-from symadj.ode.tableau import ButcherTableau
-from symadj.solvers import TABLEAUS
+from symadj.ode.methods import TABLEAUS
+from symadj.ode.methods.tableau import ButcherTableau
 
 # Dyadic, so that t1 - t0 and theta are exact on both sides.
 T0, H = 0.25, 0.5

@@ -6,7 +6,7 @@ For fixed steps.
 
 from __future__ import annotations
 
-from symadj.ode.tableau import ButcherTableau
+from symadj.ode.methods.tableau import ButcherTableau
 
 HEUN3 = ButcherTableau(
     name="heun3",

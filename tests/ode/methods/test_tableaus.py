@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from symadj.solvers import TABLEAUS
-from tests.solvers.trees import (
+from symadj.ode.methods import TABLEAUS
+from tests.ode.methods.trees import (
     elementary_weights,
     residual,
     stage_matrix,

@@ -6,7 +6,7 @@ For loose tolerances; at tight ones its steps become many.
 
 from __future__ import annotations
 
-from symadj.ode.tableau import ButcherTableau
+from symadj.ode.methods.tableau import ButcherTableau
 
 HEUN = ButcherTableau(
     name="heun",

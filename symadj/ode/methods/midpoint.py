@@ -6,7 +6,7 @@ The cheapest method above order 1; for fixed steps.
 
 from __future__ import annotations
 
-from symadj.ode.tableau import ButcherTableau
+from symadj.ode.methods.tableau import ButcherTableau
 
 MIDPOINT = ButcherTableau(
     name="midpoint",

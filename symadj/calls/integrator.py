@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from symadj.calls.solving import Solution, solve_with
 from symadj.grad import GradientMethod, gradient_named
 from symadj.ode.layout import State
-from symadj.ode.odeint import Func, Solution, solve_with
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
+from symadj.ode.user_function import Func
 
 
 class Integrator:

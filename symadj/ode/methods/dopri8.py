@@ -11,7 +11,7 @@ the least residuals of order 6, which cannot be made zero.
 
 from __future__ import annotations
 
-from symadj.ode.tableau import ButcherTableau, row
+from symadj.ode.methods.tableau import ButcherTableau, row
 
 _B = row(
     13,

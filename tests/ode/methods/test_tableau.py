@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import CubicHermiteSpline
 
 from symadj.errors import InputError
-from symadj.ode.tableau import ButcherTableau, Row
+from symadj.ode.methods.tableau import ButcherTableau, Row
 
 # The explicit midpoint rule and Euler's, with one stage for dense output only.
 MIDPOINT = ButcherTableau(

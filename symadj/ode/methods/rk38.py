@@ -6,7 +6,7 @@ For fixed grids. torchdiffeq has it under the name rk4.
 
 from __future__ import annotations
 
-from symadj.ode.tableau import ButcherTableau
+from symadj.ode.methods.tableau import ButcherTableau
 
 RK38 = ButcherTableau(
     name="rk38",

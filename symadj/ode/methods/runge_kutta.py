@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from symadj.ode.field import Evaluate
-from symadj.ode.linear import Terms, combine, terms_of, weighted_sum
-from symadj.ode.tableau import ButcherTableau
-from symadj.solvers.sides import Sides
+from symadj.ode.methods.linear import Terms, combine, terms_of, weighted_sum
+from symadj.ode.methods.sides import Sides
+from symadj.ode.methods.tableau import ButcherTableau
 
 
 class Attempt:
@@ -36,6 +35,9 @@ class Attempt:
         self.reused = False
         self.ks: list[Tensor | None] = [None] * stages
 
+
+Evaluate = Callable[[float, Tensor], Tensor]
+"""f(t, y)."""
 
 Observe = Callable[[Attempt, int], None]
 

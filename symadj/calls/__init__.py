@@ -1,0 +1,1 @@
+"""The public calls, above the gradient methods and the engine."""

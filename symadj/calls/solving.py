@@ -1,0 +1,174 @@
+"""A solve whose settings are one object, and what it returns: what all public calls come to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from symadj.calls.times import TimeShift, output_times
+from symadj.errors import IncompatibleError, InputError
+from symadj.grad import Adjoint, GradientMethod, gradient_named
+from symadj.ode.callbacks import warn_of_silent_callbacks
+from symadj.ode.compiled import CompiledField
+from symadj.ode.engine import Step
+from symadj.ode.field import Field
+from symadj.ode.layout import State, StateLayout
+from symadj.ode.mapped import solve_mapped
+from symadj.ode.problem import Problem, StepList
+from symadj.ode.settings import SolverSettings
+from symadj.ode.stats import SolveStats
+from symadj.ode.transforms import beside_the_compiler, mapped, refuse_vmap
+from symadj.ode.user_function import Func
+from symadj.warn import warn
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The accepted steps of a solve.
+
+    Attributes:
+        t: float64 [N], where each step starts.
+        h: float64 [N], its signed length.
+        end: where the last one ends.
+    """
+
+    t: Tensor
+    h: Tensor
+    end: float
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    @property
+    def grid(self) -> list[float]:
+        """The N + 1 times, as the option `grid` takes them to repeat these steps exactly."""
+        return [*self.t.tolist(), self.end]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What `solve` returns.
+
+    Attributes:
+        ys: the states at the output times, [len(t), *y0.shape], or a tuple of such.
+        steps: the accepted steps.
+        stats: counts; those of the backward pass are filled in when it has run.
+        status: "ok"; a solve that does not reach its end raises a `SolveError`.
+    """
+
+    ys: Any
+    steps: Steps
+    stats: SolveStats
+    status: str = "ok"
+
+
+@beside_the_compiler
+def solve_with(
+    func: Func,
+    y0: State,
+    t: Tensor,
+    settings: SolverSettings,
+    gradient: str | GradientMethod = "symplectic",
+    params: Sequence[Tensor] | None = None,
+) -> Solution:
+    """As `solve`, with the solver's settings in one object."""
+    if any(map(mapped, y0 if isinstance(y0, tuple) else (y0,))):
+        return _solve_mapped(func, y0, t, settings, gradient, params)
+    method = gradient_named(gradient)
+    layout = StateLayout.of(y0)
+    times = output_times(t, layout)
+    _check_resolution(settings, layout)
+    check_compilable(settings, method)
+    compiled = settings.compile and torch.is_grad_enabled()
+    field = (CompiledField if compiled else Field)(func, layout, params or ())
+    return solve_problem(Problem(field, times, settings), y0, t, method)
+
+
+def _solve_mapped(
+    func: Func,
+    y0: State,
+    t: Tensor,
+    settings: SolverSettings,
+    gradient: str | GradientMethod,
+    params: Sequence[Tensor] | None,
+) -> Solution:
+    solutions: list[Solution] = []
+
+    def solve(over_rows: Func, rows: State) -> State:
+        solutions.append(solve_with(over_rows, rows, t, settings, gradient, params))
+        return solutions[-1].ys
+
+    ys = solve_mapped(func, y0, solve)
+    return replace(solutions[-1], ys=ys)
+
+
+def solve_problem(problem: Problem, y0: State, t: Tensor, method: GradientMethod) -> Solution:
+    """The solution of a problem that begins at y0, with the gradients that `t` asks for."""
+    refuse_vmap(y0)
+    field, times = problem.field, problem.times
+    _warn_of_callbacks(problem, method)
+    start = field.layout.flatten(y0)
+    shift = TimeShift.of(t, start.dtype, twice=method.differentiable_twice)
+    if shift is not None:
+        start = shift.start(field, times, start)
+    ys, steps = _outputs(problem, start, method)
+    field.stats.output_bytes = ys.nbytes
+    if shift is not None:
+        ys = shift.outputs(field, times, ys)
+    return Solution(field.layout.unflatten(ys), _steps(steps), field.stats)
+
+
+def check_compilable(settings: SolverSettings, method: GradientMethod) -> None:
+    """Raises `IncompatibleError` where compilation is asked of a method that has no use for it."""
+    if settings.compile and not method.compilable:
+        raise IncompatibleError(
+            f"compile=true with gradient method {method.name}, whose graphs torch.autograd makes. "
+            "Take symplectic, or leave compile out."
+        )
+
+
+def _outputs(problem: Problem, y0: Tensor, method: GradientMethod) -> tuple[Tensor, list[Step]]:
+    if torch.is_grad_enabled():
+        return method.solve(problem, y0)
+    steps = StepList()
+    with problem.field.phase("forward"):
+        return problem.solve_plain(y0, observer=steps), steps.steps
+
+
+def _steps(steps: Sequence[Step]) -> Steps:
+    t = torch.tensor([step.t0 for step in steps], dtype=torch.float64)
+    h = torch.tensor([step.t1 - step.t0 for step in steps], dtype=torch.float64)
+    return Steps(t, h, steps[-1].t1)
+
+
+def _warn_of_callbacks(problem: Problem, method: GradientMethod) -> None:
+    settings, backward = problem.settings, None
+    if isinstance(method, Adjoint) and torch.is_grad_enabled():
+        backward = method.settings(settings).adaptive
+    warn_of_silent_callbacks(problem.field.func, adaptive=settings.adaptive, adjoint=backward)
+
+
+def _check_resolution(settings: SolverSettings, layout: StateLayout) -> None:
+    """Warns of a relative tolerance that the state's dtype cannot resolve.
+
+    Raises:
+        InputError: the dtype has 16 bits, which leave a step control nothing to go by.
+    """
+    eps = torch.finfo(layout.dtype).eps
+    if not settings.adaptive or settings.rtol >= 10 * eps:
+        return
+    if settings.rtol < eps and layout.dtype.itemsize == 2:
+        raise InputError(
+            f"rtol={settings.rtol:g} with a state of {layout.dtype}, whose rounding is {eps:.1e}. "
+            "Take a float32 state (and torch.autocast for the network's dtype), fixed steps, or "
+            f"tolerances of at least {eps:.0e}."
+        )
+    warn(
+        f"rtol={settings.rtol:g} is below 10 eps = {10 * eps:.1e} of {layout.dtype}, which "
+        "cannot resolve it: steps may be rejected for rounding alone. Raise rtol or use a "
+        "float64 state."
+    )

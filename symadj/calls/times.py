@@ -1,0 +1,98 @@
+"""The output times of a call: checked, and what moves with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from symadj.errors import InputError
+from symadj.grad.once import fixed
+from symadj.ode.field import Field
+from symadj.ode.layout import StateLayout
+
+
+@dataclass
+class TimeShift:
+    """Makes a solve differentiable with respect to its times.
+
+    y(t_k) moves by f(t_k, y_k) dt_k, and a shift of t_0 acts as one of y0 by -f(t_0, y_0) dt_0.
+    Both are added with dt = t - stop_gradient(t) = 0, for every gradient method alike.
+    """
+
+    dt: Tensor
+    twice: bool
+    slope0: Tensor | None = None
+
+    @staticmethod
+    def of(t: Tensor, dtype: torch.dtype, *, twice: bool) -> TimeShift | None:
+        """Of the times as the caller gave them; None: no gradient is wanted of them.
+
+        Args:
+            t: the times.
+            dtype: of the state.
+            twice: whether the gradient itself may be differentiated.
+        """
+        if not (t.requires_grad and torch.is_grad_enabled()):
+            return None
+        return TimeShift((t - t.detach()).to(dtype), twice)
+
+    def start(self, field: Field, times: Sequence[float], y0: Tensor) -> Tensor:
+        """The initial state, moving with t_0."""
+        self.slope0 = self._slope(field, times[0], y0, y0)
+        return y0 - self.slope0 * self.dt[0]
+
+    def outputs(self, field: Field, times: Sequence[float], ys: Tensor) -> Tensor:
+        """The outputs, each moving with its time; the first one is y0 whatever t_0 is."""
+        slopes = [
+            self.slope0,
+            *(self._slope(field, t, y, ys) for t, y in zip(times[1:], ys[1:], strict=True)),
+        ]
+        dt = self.dt.reshape(-1, *([1] * (ys.dim() - 1)))
+        return ys + dt * torch.stack([s for s in slopes if s is not None])
+
+    def _slope(self, field: Field, t: float, y: Tensor, solved: Tensor) -> Tensor:
+        with field.phase("forward"):
+            if self.twice:
+                return field.traced(t, y)
+            return fixed(field.value(t, y), self.dt, solved, *field.params)
+
+
+def output_times(t: Any, layout: StateLayout) -> tuple[float, ...]:
+    """The output times as Python floats.
+
+    Raises:
+        InputError: as `odeint`.
+    """
+    if not isinstance(t, Tensor):
+        raise InputError(
+            f"t is a {type(t).__name__}; it must be a one-dimensional tensor of times."
+        )
+    if t.dim() != 1 or t.numel() < 2:
+        raise InputError(
+            f"t has shape {tuple(t.shape)}; it must be one-dimensional with at least two entries, "
+            "the initial time and the times at which the state is wanted."
+        )
+    if t.is_complex() or t.dtype == torch.bool:
+        raise InputError(f"t has dtype {t.dtype}; times must be real numbers.")
+    if t.device != layout.device:
+        raise InputError(
+            f"t is on {t.device} and y0 on {layout.device}; move t with t.to(y0.device)."
+        )
+    times = t.detach().to(torch.float64)
+    steps = times.diff()
+    if not bool(torch.isfinite(times).all()):
+        raise InputError(f"t holds NaN or infinity: {_shortened(times)}.")
+    if not (bool((steps > 0).all()) or bool((steps < 0).all())):
+        raise InputError(
+            f"t must be strictly increasing or strictly decreasing; given is {_shortened(times)}."
+        )
+    return tuple(times.tolist())
+
+
+def _shortened(times: Tensor) -> str:
+    values = [f"{x:g}" for x in times.tolist()]
+    return "[" + ", ".join(values if len(values) <= 8 else [*values[:5], "...", values[-1]]) + "]"
