@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from symadj.calls.integrator import Integrator
 from symadj.config.compose import compose
+from symadj.config.schema import Config
 from symadj.errors import MemoryBudgetExceeded, NonFiniteError
 from symadj.records.history import read_history
 from symadj.records.record import RunRecord
@@ -108,7 +108,7 @@ class Shrink:
 CONFIGS = Path(__file__).parent / "standin_configs"
 
 
-def standin_config(out: Path, *overrides: str) -> DictConfig:
+def standin_config(out: Path, *overrides: str) -> Config:
     """The configuration of a small run below `out`."""
     return compose("train", ["experiment=standin", f"out={out}", *overrides], CONFIGS)
 

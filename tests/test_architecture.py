@@ -86,6 +86,12 @@ def test_the_common_modules_import_no_part() -> None:
             assert other.partition(".")[0] in COMMON, f"{name} imports {other}"
 
 
+def test_hydra_and_omegaconf_are_known_to_config_alone() -> None:
+    files = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "experiments").rglob("*.py")]
+    users = {f for f in files for name in ("hydra", "omegaconf") if list(imported(f, name))}
+    assert {file.parent for file in users} == {PACKAGE / "config"}
+
+
 def test_imports_for_types_inside_functions_and_of_the_package_itself_are_seen(
     tmp_path: Path,
 ) -> None:

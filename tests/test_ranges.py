@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from symadj.config.bench import BenchSettings
 from symadj.config.build import locate
-from symadj.config.compose import compose, group_options
+from symadj.config.groups import composed, group_options
 from symadj.config.schema import MeasureSettings, RunSettings, TrainSettings
 from symadj.errors import InputError
 from symadj.ranges import RANGES, Range, check_settings, require
@@ -55,7 +55,7 @@ def numeric_leaves(config: DictConfig) -> Iterator[str]:
 @pytest.mark.parametrize("command", ["train", "bench"])
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_number_of_every_option_has_a_range(command: str, group: str, option: str) -> None:
-    config = compose(command, [f"{group}={option}"])
+    config = composed(command, [f"{group}={option}"])
     assert set(numeric_leaves(config)) <= set(RANGES)
     for section in ("data", "model", "task", "solver", "grad", "optim"):
         target: Any = locate(config[section]._target_, section)
@@ -71,7 +71,7 @@ def test_every_number_of_the_typed_sections_has_a_range_and_every_range_a_settin
                 found.add(f"{section}.{name}".lstrip("."))
     for group, option in OPTIONS:
         if group not in ("measure", "experiment"):
-            node = compose("train", [f"{group}={option}"])[group]
+            node = composed("train", [f"{group}={option}"])[group]
             target: Any = locate(node._target_, group)
             found |= set(numeric_arguments(group, target))
     assert found == set(RANGES)

@@ -8,12 +8,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from symadj.cli.bench import APP as BENCH
 from symadj.cli.train import APP as TRAIN
+from symadj.config.schema import Config
 from symadj.launch.job import Job
 
 APPS = {"train": TRAIN, "bench": BENCH}
@@ -64,11 +62,11 @@ class Cell:
     def job(self, runs: Path, weights: Path | None = None) -> Job:
         """The cell as a job; arguments and errors as `full_overrides` and `configuration`."""
         overrides = self.full_overrides(runs, weights)
-        config: Any = OmegaConf.to_container(self.configuration(overrides), resolve=True)
-        config.pop("launcher")
+        config = dict(self.configuration(overrides))
+        del config["launcher"]
         return Job(self.command, config, tuple(overrides), self.slug, failures_count=True)
 
-    def configuration(self, overrides: Sequence[str]) -> DictConfig:
+    def configuration(self, overrides: Sequence[str]) -> Config:
         """The resolved configuration.
 
         Raises:
@@ -99,7 +97,7 @@ class Preset:
 
 
 @functools.cache
-def _configuration(command: str, overrides: tuple[str, ...]) -> DictConfig:
+def _configuration(command: str, overrides: tuple[str, ...]) -> Config:
     return APPS[command].configuration(overrides)
 
 

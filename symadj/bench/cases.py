@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from symadj.config.bench import OWN, BenchSettings
 from symadj.config.rows import changed
+from symadj.config.schema import Config
 from symadj.errors import InputError
 from symadj.report.names import AUTOGRAD_TRACE
 
@@ -99,14 +98,14 @@ class Group:
         return {**self.cases[0].config, "grad": {"_target_": "symadj.grad.Backprop"}}
 
 
-def groups(config: DictConfig, settings: BenchSettings) -> list[Group]:
+def groups(config: Config, settings: BenchSettings) -> list[Group]:
     """All groups of a benchmark, in the order of its lists.
 
     Args:
-        config: resolved, its choices in place (`symadj.config.bench.with_choices`).
+        config: as `symadj.config.bench.compose_bench` gives it.
         settings: the same, typed.
     """
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    plain = dict(config)
     solvers = plain["solvers"] or {plain["solver"]["method"]: plain["solver"]}
     batches = settings.batch or [settings.train.batch_size]
     steps = settings.steps or [_GIVEN]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from symadj.bench.gradients import flat_gradient
@@ -54,10 +53,9 @@ class BenchProblem:
         Raises:
             InputError: a setting that cannot be used, or weights of another model.
         """
-        node = OmegaConf.create(dict(config))
-        settings = run_settings(node)
+        settings = run_settings(config)
         seed_everything(settings.seed)
-        parts = build_parts(node, settings)
+        parts = build_parts(config, settings)
         if weights is not None:
             try:
                 load_weights(parts.model, Path(weights))

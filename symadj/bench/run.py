@@ -11,8 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from symadj.bench.cases import Case, Group, groups
 from symadj.bench.measure import (
     Plan,
@@ -27,9 +25,10 @@ from symadj.bench.problem import BenchProblem
 from symadj.bench.reference import Reference
 from symadj.bench.row import Row, describe
 from symadj.bench.table import Measured, line_of, markdown, write_tables
-from symadj.config.bench import BenchSettings, bench_settings, with_choices
+from symadj.config.bench import BenchSettings, bench_settings
 from symadj.config.build import build
-from symadj.config.compose import resolved
+from symadj.config.compose import to_yaml
+from symadj.config.schema import Config
 from symadj.errors import IncompatibleError, InputError
 from symadj.files import CONFIG, RECORD, write_text
 from symadj.launch.process import run_isolated
@@ -70,11 +69,11 @@ class BenchResult:
         return Status.OK if fine else Status.ERROR
 
 
-def bench(config: DictConfig, overrides: Sequence[str] = ()) -> BenchResult:
+def bench(config: Config, overrides: Sequence[str] = ()) -> BenchResult:
     """Measures what the configuration says; prints the tables and leaves them in a directory.
 
     Args:
-        config: composed by `symadj.config.compose.compose("bench", ...)`.
+        config: composed by `symadj.config.bench.compose_bench`.
         overrides: what was asked for on the command line; only names the directory.
 
     Returns:
@@ -84,13 +83,12 @@ def bench(config: DictConfig, overrides: Sequence[str] = ()) -> BenchResult:
         InputError: a setting that cannot be used, before anything is measured.
         KeyboardInterrupt: after the tables of what was measured were written.
     """
-    config = resolved(with_choices(config))
     settings = bench_settings(config)
     todo = [_once_where_missing(group) for group in groups(config, settings)]
     problem = _check(todo, _plan(settings))
     name = settings.name or run_name(datetime.now(), overrides, settings.seed)
     directory = make_run_directory(Path(settings.out), check_name(name))
-    write_text(directory / CONFIG, OmegaConf.to_yaml(config))
+    write_text(directory / CONFIG, to_yaml(config))
     with InterruptGuard(), given_threads(settings.threads):
         return _Bench(settings, todo, problem, directory).execute()
 

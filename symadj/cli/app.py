@@ -1,4 +1,4 @@
-"""What the commands share: flags, sweeps.
+"""What the commands that compose a configuration share: flags, sweeps.
 
 Hydra composes the configurations (groups, overrides, experiments, its whole override grammar). Its
 command-line front end is not used: it ends a sweep with the first job that fails, exits with 1
@@ -12,15 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf, open_dict
-
 import symadj
 from symadj.cli.composing import composed_jobs
 from symadj.cli.help import help_text
 from symadj.cli.ladder import FAILED, OK, add_trust, run_command
 from symadj.config import overrides as given
-from symadj.config.compose import check_numbers, compose, resolved
-from symadj.config.explain import COMPOSITION_ERRORS, explain
+from symadj.config.compose import to_yaml
+from symadj.config.schema import Config
 from symadj.errors import InputError
 from symadj.launch.job import Outcome
 from symadj.launch.sweep import run_sweep
@@ -34,18 +32,19 @@ class App:
 
     Attributes:
         name: as typed.
-        config_name: its main configuration file.
         purpose: what it does, for `--help`.
         settings: (override, what it does) pairs, for `--help`.
+        configuration: (overrides, a further directory of configurations, modules that a run named
+            by the overrides may name; the last two may be left out) -> the resolved configuration.
         run: (configuration, its overrides) -> how it ended.
         kind: of its jobs, for `symadj.launch.run.run_job`.
     """
 
     name: str
-    config_name: str
     purpose: str
     settings: Sequence[tuple[str, str]]
-    run: Callable[[DictConfig, Sequence[str]], Outcome]
+    configuration: Callable[..., Config]
+    run: Callable[[Config, Sequence[str]], Outcome]
     kind: str
 
     def main(self, argv: Sequence[str] | None = None) -> int:
@@ -82,40 +81,13 @@ class App:
         config = self.configuration(arguments.overrides, extra, arguments.trust)
         given.refuse_ignored(config, arguments.overrides)
         if arguments.cfg:
-            say(OmegaConf.to_yaml(config).rstrip())
+            say(to_yaml(config).rstrip())
             return OK
-        with open_dict(config):
-            config.pop("launcher", None)
-        outcome = self.run(config, arguments.overrides)
+        kept = {name: value for name, value in config.items() if name != "launcher"}
+        outcome = self.run(kept, arguments.overrides)
         if outcome.failed and outcome.message:
             complain(f"{self.name}: the run failed ({outcome.status}): {outcome.message}")
         return FAILED if outcome.failed else OK
-
-    def configuration(
-        self, overrides: Sequence[str], extra: Path | None = None, trusted: Sequence[str] = ()
-    ) -> DictConfig:
-        """The resolved configuration of one job.
-
-        Args:
-            overrides: of the command line.
-            extra: a further directory of configurations.
-            trusted: modules that the configuration of a run that is named may name.
-
-        Raises:
-            InputError: overrides that cannot be composed, explained.
-        """
-        given.refuse_wrong_choices(overrides, extra)
-        try:
-            composed = compose(self.config_name, overrides, extra)
-            config = resolved(self.prepared(composed, extra))
-        except COMPOSITION_ERRORS as error:
-            raise InputError(explain(error, self.config_name, overrides, extra)) from error
-        check_numbers(config)
-        return config
-
-    def prepared(self, config: DictConfig, extra: Path | None) -> DictConfig:
-        """A composed configuration as it is used, its interpolations still in it."""
-        return config
 
     def _sweep(self, overrides: Sequence[str], extra: Path | None) -> int:
         # All jobs are composed before the first one runs: a typo costs no training.

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-from omegaconf import DictConfig
 
 from symadj.bench.run import bench
 from symadj.cli.app import App
-from symadj.config.bench import with_choices
+from symadj.config.bench import compose_bench
+from symadj.config.schema import Config
 from symadj.launch.job import Outcome
 
 PURPOSE = """\
@@ -44,28 +42,20 @@ SETTINGS = (
 )
 
 
-class BenchApp(App):
-    """An `App` whose lists name options of groups, those of `--config-dir` included."""
-
-    def prepared(self, config: DictConfig, extra: Path | None) -> DictConfig:
-        # While interpolations are there: what a row changes may change more.
-        return with_choices(super().prepared(config, extra), extra)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     return APP.main(argv)
 
 
-def _run(config: DictConfig, overrides: Sequence[str]) -> Outcome:
+def _run(config: Config, overrides: Sequence[str]) -> Outcome:
     return Outcome(bench(config, overrides).status)
 
 
-APP = BenchApp(
+APP = App(
     name="symadj-bench",
-    config_name="bench",
     purpose=PURPOSE,
     settings=SETTINGS,
+    configuration=lambda overrides, extra=None, trusted=(): compose_bench(overrides, extra),
     run=_run,
     kind="bench",
 )

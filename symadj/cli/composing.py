@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from symadj.config.build import build
 from symadj.config.overrides import ignored_settings
+from symadj.config.schema import Config
 from symadj.errors import InputError
 from symadj.launch.job import Job
 from symadj.launch.launcher import Launcher
@@ -23,7 +22,7 @@ SILENT = 2.0
 def composed_jobs(
     choices: Sequence[Sequence[str]],
     kind: str,
-    configuration: Callable[[Sequence[str]], DictConfig],
+    configuration: Callable[[Sequence[str]], Config],
 ) -> tuple[list[Job], Launcher]:
     """Composes all jobs, and their launcher, before the first one runs: a typo costs no training.
 
@@ -46,7 +45,7 @@ def composed_jobs(
     for job in choices:
         config = configuration(job)
         ignored.update(set(ignored_settings(config, job)))
-        plain: Any = OmegaConf.to_container(config, resolve=True)
+        plain = dict(config)
         launchers.append(plain.pop("launcher"))
         jobs.append(Job(kind, plain, tuple(job), labels[len(jobs)]))
         if time.monotonic() - said > SILENT:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from symadj.config.compose import description, group_options
+from symadj.config.groups import description, group_options
 
 FLAGS = (
     ("-m, --multirun", "a run for every combination of values: grad=aca,symplectic seed=0,1"),

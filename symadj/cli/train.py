@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from symadj.cli.app import App
-from symadj.cli.saved import resumed_config
+from symadj.config.compose import compose
 from symadj.config.overrides import value_of
+from symadj.config.saved import resumed_config
+from symadj.config.schema import Config
 from symadj.launch.job import Outcome
 from symadj.run.train import train
 
@@ -47,27 +47,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return APP.main(argv)
 
 
-def _run(config: DictConfig, overrides: Sequence[str]) -> Outcome:
+def _run(config: Config, overrides: Sequence[str]) -> Outcome:
     return Outcome.of(train(config, overrides))
 
 
-class TrainApp(App):
-    """An `App` that goes on with a run by that run's own configuration."""
-
-    def configuration(
-        self, overrides: Sequence[str], extra: Path | None = None, trusted: Sequence[str] = ()
-    ) -> DictConfig:
-        directory = value_of("resume", overrides)
-        if directory is None:
-            return super().configuration(overrides, extra)
-        return resumed_config(Path(directory), overrides, trusted, extra)
+def _configuration(
+    overrides: Sequence[str], extra: Path | None = None, trusted: Sequence[str] = ()
+) -> Config:
+    """Of a new run, or that of the run to go on with."""
+    directory = value_of("resume", overrides)
+    if directory is None:
+        return compose("train", overrides, extra)
+    return resumed_config(Path(directory), overrides, trusted, extra)
 
 
-APP = TrainApp(
+APP = App(
     name="symadj-train",
-    config_name="train",
     purpose=PURPOSE,
     settings=SETTINGS,
+    configuration=_configuration,
     run=_run,
     kind="train",
 )

@@ -11,15 +11,16 @@ import torch
 
 import symadj
 from symadj.cli.ladder import OK, add_trust, run_command
-from symadj.cli.saved import looked_at_config
 from symadj.config.compose import run_settings
+from symadj.config.saved import looked_at_config
+from symadj.config.schema import SET_ANEW
 from symadj.errors import InputError, suggest
 from symadj.run.trained import TrainedRun, load_trained
 from symadj.threads import given_threads
 
-SOLVER_HELP = """\
-settings of the solver (solver=dop853, solver.rtol=1e-7), device, dtype, threads, data.path and
-data.data_dir may be set anew by NAME=VALUE; all else is as in training"""
+ANEW_HELP = f"""\
+{", ".join(SET_ANEW)}
+may be set anew by NAME=VALUE (solver=dop853, solver.rtol=1e-7); all else is as in training"""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class LookApp:
         parser = argparse.ArgumentParser(
             prog=self.name,
             description=self.purpose,
-            epilog="\n".join(["options:", *lines, "", SOLVER_HELP]),
+            epilog="\n".join(["options:", *lines, "", ANEW_HELP]),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )

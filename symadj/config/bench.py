@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict
 
 from symadj.config.build import locate
-from symadj.config.compose import compose, group_options, typed
+from symadj.config.compose import compose, typed
+from symadj.config.groups import composed, group_options
 from symadj.config.rows import with_changes
-from symadj.config.schema import RunSettings
+from symadj.config.schema import Config, RunSettings
 from symadj.errors import InputError, suggest
 from symadj.ranges import check_settings
 
@@ -106,8 +108,17 @@ _SHARED = ("data", "model", "task", "train", "seed", "dtype", "device", "threads
 ConfigStore.instance().store(name="bench_settings", node=BenchSettings)
 
 
-def bench_settings(config: DictConfig) -> BenchSettings:
-    """A resolved configuration as the typed object, its ranges checked.
+def compose_bench(overrides: Sequence[str] = (), extra: Path | None = None) -> Config:
+    """The resolved configuration of a benchmark, what its lists name in place of the names.
+
+    Args, Raises: as `symadj.config.compose.compose`.
+    """
+    # While interpolations are there: what a row changes may change more.
+    return compose(CONFIG_NAME, overrides, extra, with_choices)
+
+
+def bench_settings(config: Config) -> BenchSettings:
+    """A configuration as the typed object, its ranges checked.
 
     Raises:
         InputError: an unknown setting, a wrong type, or a value out of its range.
@@ -116,14 +127,12 @@ def bench_settings(config: DictConfig) -> BenchSettings:
     return typed(config, BenchSettings)
 
 
-def _check_choices(config: DictConfig) -> None:
+def _check_choices(config: Config) -> None:
     """Raises `InputError` for a number out of its range in `grads`, `solvers` or `rows`."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
     for group in ("grad", "solver"):
-        for name, node in plain[f"{group}s"].items():
+        for name, node in config[f"{group}s"].items():
             check_settings(group, node, shown=f"{group}={name}: {group}.")
-    for label, changes in (plain["rows"] or {}).items():
+    for label, changes in (config["rows"] or {}).items():
         whole = {key: value for key, value in changes.items() if not isinstance(value, dict)}
         check_settings("", whole, shown=f"rows: {label}: ")
         for section, node in changes.items():
@@ -194,4 +203,4 @@ def _options(group: str, names: Any, extra: Path | None) -> dict[str, DictConfig
 
 @functools.cache
 def _option(group: str, name: str, extra: Path | None) -> DictConfig:
-    return compose(CONFIG_NAME, [f"{group}={name}"], extra)[group]
+    return composed(CONFIG_NAME, [f"{group}={name}"], extra)[group]

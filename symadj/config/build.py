@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from omegaconf import DictConfig, OmegaConf
-
 from symadj.errors import InputError, suggest
 from symadj.ranges import check_settings
 
@@ -19,7 +17,7 @@ _NOTHING = re.compile(r"(?!)")
 
 
 def build(
-    node: DictConfig | Mapping[str, Any],
+    node: Mapping[str, Any],
     key: str,
     offered: Mapping[str, Any] | None = None,
     **given: Any,
@@ -41,20 +39,17 @@ def build(
         InputError: no such target, unknown or missing argument, wrong type, a value that the
             target does not take.
     """
-    plain: Any = node
-    if isinstance(node, DictConfig):
-        plain = OmegaConf.to_container(node, resolve=True)
-    if not isinstance(plain, Mapping) or not isinstance(plain.get("_target_"), str):
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         raise InputError(
             f"{key} has no _target_ and so names nothing to make; choose an option of the group: "
             f"{key}=NAME."
         )
-    target = locate(plain["_target_"], key)
-    settings = {name: value for name, value in plain.items() if name != "_target_"}
+    target = locate(node["_target_"], key)
+    settings = {name: value for name, value in node.items() if name != "_target_"}
     taken = {k: v for k, v in _accepted(target, offered or {}).items() if settings.get(k) is None}
     settings = {name: value for name, value in settings.items() if name not in taken}
     given |= taken
-    check_settings(key, plain)
+    check_settings(key, node)
     checked = check_arguments(target, settings, key, given=given)
     try:
         return target(**checked, **given)

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import (
+    BooleanNode,
+    DictConfig,
+    FloatNode,
+    IntegerNode,
+    ListConfig,
+    Node,
+    OmegaConf,
+    StringNode,
+)
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException, ValidationError
 
-from symadj.config.complaints import complaint, wanted
-from symadj.config.compose import compose, group_options, option_settings
-from symadj.config.roles import leaves
+from symadj.config.groups import composed, group_options, option_settings
+from symadj.config.schema import leaves
 from symadj.errors import InputError, suggest
+from symadj.ranges import RANGES
 
 # ValueError, TypeError: a few mistakes (a list as a group's option) are met by Hydra's own code.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError)
+
+_WANTED = {
+    BooleanNode: "true or false",
+    IntegerNode: "a whole number",
+    FloatNode: "a number",
+    StringNode: "a text",
+    ListConfig: "a list",
+    DictConfig: "a section, whose settings are given one by one",
+}
 
 
 def explain(
@@ -29,8 +50,8 @@ def explain(
     machinery rather than the mistake.
 
     Args:
-        error: what `compose` raised.
-        config_name, overrides, extra: as given to `compose`.
+        error: what `composed` raised.
+        config_name, overrides, extra: as given to `composed`.
     """
     if isinstance(error, InputError):
         return str(error)
@@ -40,7 +61,7 @@ def explain(
     groups = group_options(extra)
     chosen = [o.input_line or "" for o in parsed if o.key_or_group in groups]
     try:
-        base = compose(config_name, chosen, extra)
+        base = composed(config_name, chosen, extra)
     except COMPOSITION_ERRORS as cause:
         return _in_our_words(cause)
     for override in parsed:
@@ -115,7 +136,9 @@ def _wrong_setting(
     try:
         OmegaConf.update(base.copy(), key, override.value())
     except OmegaConfBaseException as error:
-        objection = complaint(error) or f"{key}={override.get_value_string()}; {wanted(key, node)}"
+        objection = (
+            _complaint(error) or f"{key}={override.get_value_string()}; {_wanted(key, node)}"
+        )
         return f"{objection}."
     return None
 
@@ -133,12 +156,12 @@ def _select(base: DictConfig, key: str) -> object:
 
 def _near(at: str, part: str, node: DictConfig, base: DictConfig) -> str:
     """The setting that was probably meant: of this name elsewhere, or of a name that is near."""
-    if not at and (same := [key for key in settings_of(base) if key.rpartition(".")[2] == part]):
+    if not at and (same := [key for key in _settings(base) if key.rpartition(".")[2] == part]):
         return f" Did you mean {' or '.join(same)}?"
     return suggest(part, {str(name) for name in node if not str(name).startswith("_")})
 
 
-def settings_of(base: DictConfig) -> list[str]:
+def _settings(base: DictConfig) -> list[str]:
     """The full keys of all single settings, those without a value yet among them."""
     plain = OmegaConf.to_container(base, resolve=False)
     assert isinstance(plain, dict)
@@ -154,9 +177,52 @@ def _elsewhere(group: str, name: str, groups: dict[str, list[str]]) -> str:
 def _in_our_words(error: Exception) -> str:
     """What no single override explains: a configuration file of a user's own, most likely."""
     for cause in (error, error.__cause__):
-        if isinstance(cause, OmegaConfBaseException) and (words := complaint(cause)):
+        if isinstance(cause, OmegaConfBaseException) and (words := _complaint(cause)):
             return f"{words}."
     lines = [str(error).partition("\n")[0].rstrip(".")]
     if isinstance(error.__cause__, OmegaConfBaseException):
         lines.append(str(error.__cause__).partition("\n")[0].rstrip("."))
     return f"the configuration cannot be put together: {': '.join(lines)}."
+
+
+@contextmanager
+def objections() -> Iterator[None]:
+    """Raises `InputError` with what OmegaConf objects to."""
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        reason = _complaint(error) or f"it cannot be used: {str(error).partition(chr(10))[0]}"
+        raise InputError(f"{reason}.") from error
+
+
+def _complaint(error: OmegaConfBaseException) -> str | None:
+    """What OmegaConf objects to: which setting, what was given, what it must be.
+
+    One sentence without its full stop; None where it is no matter of a single setting.
+    """
+    if isinstance(error, InterpolationKeyError):
+        asked = re.search(r"'(.*?)'", str(error))
+        return (
+            f"{error.full_key or 'a setting'}=${{{asked[1] if asked else '...'}}}: there is no "
+            "such setting to take the value from"
+        )
+    if not isinstance(error, ValidationError) or not error.full_key:
+        return None
+    key = re.sub(r"\[\d+\]", "", error.full_key)
+    return f"{key}={_shown(error.value)}; {_wanted(key, error.child_node)}"
+
+
+def _wanted(key: str, node: object) -> str:
+    """What a typed setting must be: its range where it is a number."""
+    if key in RANGES:
+        return f"{RANGES[key].meaning} must be {RANGES[key].allowed()}"
+    words = next((text for kind, text in _WANTED.items() if isinstance(node, kind)), "another type")
+    optional = isinstance(node, Node) and node._is_optional()
+    return f"it must be {words}{', or null' if optional else ''}"
+
+
+def _shown(value: Any) -> str:
+    """A value as it would be given."""
+    if value is None:
+        return "null"
+    return repr(value) if isinstance(value, str) else str(value)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import OverrideParseException
-from omegaconf import DictConfig
 
-from symadj.config.compose import group_options
 from symadj.config.explain import unreadable, wrong_choice
-from symadj.config.roles import below
+from symadj.config.groups import group_options
+from symadj.config.schema import Config, below
 from symadj.errors import InputError
 from symadj.ode.methods import SOLVERS
 
@@ -110,7 +109,7 @@ def _count(override: Override) -> int:
     return max(0, math.ceil((stop - start) / step))
 
 
-def refuse_ignored(config: DictConfig, overrides: Sequence[str]) -> None:
+def refuse_ignored(config: Config, overrides: Sequence[str]) -> None:
     """Raises `InputError` where a setting is named that the steps of the solver pass by.
 
     Steps of fixed length follow no tolerance. With the adjoint method the backward solve may step
@@ -122,22 +121,22 @@ def refuse_ignored(config: DictConfig, overrides: Sequence[str]) -> None:
     """
     if ignored := ignored_settings(config, overrides):
         raise InputError(
-            f"{ignored[0]} has no effect: the solver {config.solver.method} takes steps of fixed "
-            "length here, which follow no error. Leave it out, or take an adaptive solver without "
-            "solver.step_size, solver.num_steps and solver.grid."
+            f"{ignored[0]} has no effect: the solver {config['solver']['method']} takes steps of "
+            "fixed length here, which follow no error. Leave it out, or take an adaptive solver "
+            "without solver.step_size, solver.num_steps and solver.grid."
         )
 
 
-def ignored_settings(config: DictConfig, overrides: Sequence[str]) -> list[str]:
+def ignored_settings(config: Config, overrides: Sequence[str]) -> list[str]:
     """The keys of `refuse_ignored`."""
     solver, grad = config.get("solver"), config.get("grad")
-    if config.get("solvers") or not isinstance(solver, DictConfig):
+    if config.get("solvers") or not isinstance(solver, Mapping):
         return []
     if solver.get("method") not in SOLVERS:
         return []
     fixed = any(solver.get(name) is not None for name in ("step_size", "num_steps", "grid"))
-    adaptive = SOLVERS[solver.method].error_order is not None and not fixed
-    own = isinstance(grad, DictConfig) and any(
+    adaptive = SOLVERS[solver["method"]].error_order is not None and not fixed
+    own = isinstance(grad, Mapping) and any(
         grad.get(name) is not None for name in ("method", "options")
     )
     if adaptive or own:

@@ -1,12 +1,19 @@
-"""The settings of a run that belong to no plug-in: typed; `symadj.ranges` has their ranges.
+"""The settings of a run that belong to no plug-in: typed, each with its role.
 
 Hydra merges every configuration onto these dataclasses, so that a misspelt name or a wrong type is
-refused while the configuration is composed.
+refused while the configuration is composed. `symadj.ranges` has the ranges.
+
+Which runs are the same experiment, what may be changed on a resume or to look at a trained run,
+what names a run and what a report takes for incidental follow from the roles.
 """
+# ruff: noqa: RUF009 - the calls in the dataclasses make fields
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from enum import Enum
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +25,42 @@ from symadj.ranges import check_settings
 from symadj.units import parse_bytes
 
 DTYPES = ("float32", "float64")
+
+Config = Mapping[str, Any]
+"""A configuration: nested dictionaries and lists of plain values, resolved."""
+
+
+class Role(Enum):
+    """The role of a setting."""
+
+    EXPERIMENT = "what is trained, on what, how"
+    EXTENT = "how far a training goes, on which machine, what is measured of it"
+    PLACE = "where files are read and written"
+    LAUNCH = "how the run is started"
+
+    @property
+    def tells_runs_apart(self) -> bool:
+        """Whether two runs that differ in such a setting are different experiments."""
+        return self in (Role.EXPERIMENT, Role.EXTENT)
+
+
+def _setting(role: Role, default: Any = MISSING, *, anew: bool = False, **inner: Field[Any]) -> Any:
+    """A field of this role.
+
+    Args:
+        role: of the setting, and of what lies below it and has none of its own.
+        default: its value, or a class or function that makes it.
+        anew: whether it may be set anew to look at a trained run: all else made the model what it
+            is.
+        inner: of a group, the settings of its constructors with roles of their own.
+    """
+    metadata = {"role": role, "anew": anew, "inner": inner}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+experiment, extent, place, launch = (partial(_setting, role) for role in Role)
 
 
 @dataclass
@@ -38,16 +81,16 @@ class TrainSettings:
         figures: whether plots are drawn in the end.
     """
 
-    steps: int = 1000
-    batch_size: int = 200
-    eval_every: int = 100
-    eval_batch_size: int = 1000
-    max_seconds: float | None = None
-    patience: int | None = None
-    clip: float | None = None
-    ema: float | None = None
-    test: bool = True
-    figures: bool = True
+    steps: int = extent(1000)
+    batch_size: int = experiment(200)
+    eval_every: int = experiment(100)
+    eval_batch_size: int = extent(1000)
+    max_seconds: float | None = extent(None)
+    patience: int | None = extent(None)
+    clip: float | None = experiment(None)
+    ema: float | None = experiment(None)
+    test: bool = extent(True)
+    figures: bool = launch(True)
 
 
 @dataclass
@@ -66,11 +109,11 @@ class MeasureSettings:
             memory; null: no budget.
     """
 
-    memory: str = "auto"
-    every: int = 100
-    iterations: int = 3
-    warmup: int = 1
-    memory_budget: str | None = None
+    memory: str = extent("auto")
+    every: int = extent(100)
+    iterations: int = extent(3)
+    warmup: int = extent(1)
+    memory_budget: str | None = extent(None)
 
     def check(self) -> None:
         """Raises `InputError` for a value out of its range."""
@@ -140,25 +183,25 @@ class RunSettings:
         trust: modules that the configuration of a run to resume may name (`--trust MODULE`).
     """
 
-    seed: int = 0
-    name: str | None = None
-    out: str = "results/runs"
-    device: str = "auto"
-    dtype: str = "float32"
-    compile: bool = False
-    threads: int | None = None
-    resume: str | None = None
-    fresh: bool = False
-    trust: list[str] = field(default_factory=list)
-    train: TrainSettings = field(default_factory=TrainSettings)
-    measure: MeasureSettings = field(default_factory=MeasureSettings)
-    data: Any = MISSING
-    model: Any = MISSING
-    task: Any = MISSING
-    solver: Any = MISSING
-    grad: Any = MISSING
-    optim: Any = MISSING
-    launcher: Any = None
+    seed: int = experiment(0)
+    name: str | None = place(None)
+    out: str = place("results/runs")
+    device: str = extent("auto", anew=True)
+    dtype: str = experiment("float32", anew=True)
+    compile: bool = extent(False)
+    threads: int | None = extent(None, anew=True)
+    resume: str | None = launch(None)
+    fresh: bool = launch(False)
+    trust: list[str] = launch(list)
+    train: TrainSettings = experiment(TrainSettings)
+    measure: MeasureSettings = extent(MeasureSettings)
+    data: Any = experiment(path=extent(anew=True), data_dir=place(anew=True))
+    model: Any = experiment()
+    task: Any = experiment()
+    solver: Any = experiment(anew=True, compile=extent())
+    grad: Any = experiment(offload_dir=place())
+    optim: Any = experiment()
+    launcher: Any = launch(None)
 
     def check(self) -> None:
         """Raises `InputError` for a value out of its range, in any of the typed sections."""
@@ -167,3 +210,67 @@ class RunSettings:
         check_settings("", vars(self))
         check_settings("train", vars(self.train))
         self.measure.check()
+
+
+def declared(schema: type) -> dict[str, Field[Any]]:
+    """The fields of a schema by their full keys, those of its sections and groups included."""
+    found: dict[str, Field[Any]] = {}
+    for own in fields(schema):
+        section = own.default_factory
+        found[own.name] = own
+        inner = declared(section) if is_dataclass(section) else own.metadata.get("inner", {})
+        found |= {f"{own.name}.{name}": below for name, below in inner.items()}
+    return found
+
+
+# A benchmark's own setting that is no part of it.
+_SETTINGS = {**declared(RunSettings), "isolate": launch()}
+
+GROUP_PLACES = tuple(
+    k for k in _SETTINGS if "." in k and _SETTINGS[k].metadata["role"] is Role.PLACE
+)
+"""Settings of the groups that say where files are written."""
+
+SET_ANEW = tuple(key for key, own in _SETTINGS.items() if own.metadata["anew"])
+"""What may be set anew to look at a trained run."""
+
+
+def role(key: str) -> Role:
+    """The role of the setting of this full key, or of the nearest section above that has one.
+
+    What no schema names is part of the experiment.
+    """
+    while key and key not in _SETTINGS:
+        key = key.rpartition(".")[0]
+    return _SETTINGS[key].metadata["role"] if key else Role.EXPERIMENT
+
+
+def with_defaults(config: Config, schema: type) -> Config:
+    """A configuration in which a setting that is younger than its file has its default."""
+    whole = dict(config)
+    for name, default in vars(schema()).items():
+        if is_dataclass(default):
+            whole[name] = with_defaults(config.get(name, {}), type(default))
+        elif default != MISSING:
+            whole.setdefault(name, default)
+    return whole
+
+
+def below(key: str, name: str) -> bool:
+    """Whether a dotted name is this one or lies below it."""
+    return key == name or key.startswith(f"{name}.")
+
+
+def leaves(config: Mapping[Any, Any]) -> dict[str, Any]:
+    """Every setting of a configuration of plain values by its full key; an empty section is one."""
+    found: dict[str, Any] = {}
+
+    def walk(value: Any, key: str) -> None:
+        if isinstance(value, Mapping) and value:
+            for name, inner in value.items():
+                walk(inner, f"{key}.{name}" if key else str(name))
+        else:
+            found[key] = value
+
+    walk(config, "")
+    return found

@@ -8,20 +8,18 @@ more has to be said on the command line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from symadj.config.compose import config_dir
-from symadj.config.roles import PLACES, below
+from symadj.config.groups import config_dir
+from symadj.config.schema import GROUP_PLACES, Config, below
 from symadj.data.directory import data_dir
 from symadj.errors import InputError
 
 
 def check_trusted(
-    config: DictConfig,
+    config: Config,
     directory: Path,
     named: Iterable[str] = (),
     trusted: Iterable[str] = (),
@@ -49,8 +47,9 @@ def check_trusted(
     ]
     if foreign:
         raise InputError(_refusal(directory, foreign))
-    for key in PLACES:
-        place = OmegaConf.select(config, key)
+    for key in GROUP_PLACES:
+        group, _, name = key.partition(".")
+        place = section.get(name) if isinstance(section := config.get(group), Mapping) else None
         if place is not None and not _any(key, named) and not _usual(key, place):
             raise InputError(
                 f"{directory} has {key}={place}, where files would be written. To use that place "
@@ -72,20 +71,19 @@ def _any(key: str, names: Iterable[str]) -> bool:
     return any(below(key, name) for name in names)
 
 
-def _targets(config: DictConfig) -> Iterator[tuple[str, Any]]:
+def _targets(config: Config) -> Iterator[tuple[str, Any]]:
     """Every `_target_` in a configuration, by its dotted name."""
 
     def walk(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-        inner = value.items() if isinstance(value, dict) else enumerate(value)
+        inner = value.items() if isinstance(value, Mapping) else enumerate(value)
         for name, entry in inner:
             path = f"{key}.{name}" if key else str(name)
             if name == "_target_":
                 yield path, entry
-            elif isinstance(entry, (dict, list)):
+            elif isinstance(entry, (Mapping, list)):
                 yield from walk(entry, path)
 
-    plain = OmegaConf.to_container(config, resolve=True)
-    yield from walk(plain, "")
+    yield from walk(config, "")
 
 
 def _shipped(key: str, extra: Path | None) -> set[str]:

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from symadj.config.build import locate
-from symadj.config.compose import config_dir, group_options
+from symadj.config.groups import group_options, option_settings
 from symadj.data import bsds_images
 from symadj.data.maf import archive
 from symadj.data.state import State, directory_size
@@ -21,9 +19,8 @@ def data_sets() -> dict[str, Callable[..., Any]]:
     """The class of every set in configs/data; none is instantiated."""
     found = {}
     for name in group_options().get("data", []):
-        config = OmegaConf.load(config_dir() / "data" / f"{name}.yaml")
-        if isinstance(config, DictConfig) and "_target_" in config:
-            found[name] = locate(config["_target_"], f"data={name}")
+        if target := option_settings("data", name).get("_target_"):
+            found[name] = locate(target, f"data={name}")
     return found
 
 

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from omegaconf import MISSING, OmegaConf
 
 from symadj.bench.cases import groups
 from symadj.config.bench import BenchSettings, bench_settings
 from symadj.config.saved import saved_config
-from symadj.config.schema import RunSettings
+from symadj.config.schema import RunSettings, with_defaults
 from symadj.errors import InputError
 from symadj.files import CHECKPOINT, CONFIG, RECORD, open_file, read_text, subfolder, unwritable
 from symadj.launch.job import Job, identity
@@ -78,8 +75,8 @@ def _counts(record: RunRecord) -> bool:
 
 def _rows(job: Job) -> int:
     """How many rows a benchmark has."""
-    node = OmegaConf.create(dict(job.config))
-    return sum(len(group.cases) for group in groups(node, bench_settings(node)))
+    found = groups(job.config, bench_settings(job.config))
+    return sum(len(group.cases) for group in found)
 
 
 class Index:
@@ -165,15 +162,6 @@ def _run(directory: Path, kind: str) -> Run | None:
     return None
 
 
-def with_defaults(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """A configuration in which a setting that is younger than its file has its default."""
-    defaults = asdict(BenchSettings() if kind == "bench" else RunSettings())
-    whole = {**defaults, **config}
-    for section in ("train", "measure"):
-        whole[section] = {**defaults[section], **config.get(section, {})}
-    return {name: value for name, value in whole.items() if value != MISSING}
-
-
 def _identity_of(directory: Path) -> str:
     """What a run directory is a run of; empty where that cannot be read."""
     for name in (RECORD, CONFIG):  # a training's record is read faster
@@ -191,14 +179,12 @@ def _identity(path: Path, changed: int) -> str:
     try:
         if path.name == RECORD:
             record = RunRecord.load(path)
-            return identity(record.kind, with_defaults(record.config, record.kind))
-        config = _plain(saved_config(path.parent))
-        kind = "bench" if "grads" in config else "train"
-        return identity(kind, with_defaults(config, kind))
+            kind, config = record.kind, record.config
+        else:
+            config = saved_config(path.parent)
+            kind = "bench" if "grads" in config else "train"
+        schema = BenchSettings if kind == "bench" else RunSettings
+        return identity(kind, with_defaults(config, schema))
     except InputError:
         # Another schema, or a file that some crash has spoilt: no run to build on.
         return ""
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from symadj.config.roles import leaves, role
+from symadj.config.schema import leaves, role
 from symadj.records.record import RunRecord, strict
 from symadj.records.status import Status
 
@@ -92,8 +92,8 @@ class Outcome:
 def identity(kind: str, config: Mapping[str, Any]) -> str:
     """A configuration as one text, equal for runs that are the same experiment.
 
-    Where files are and how the run is started is no part of it (`symadj.config.roles`), nor is
-    what the solver says of compilation, where the run says the same.
+    Where files are and how the run is started is no part of it (`symadj.config.schema.Role`), nor
+    is what the solver says of compilation, where the run says the same.
     """
     kept = {key: value for key, value in leaves(config).items() if role(key).tells_runs_apart}
     if kept.get("solver.compile") == kept.get("compile"):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from symadj.bench.run import bench
 from symadj.config.compose import run_settings
 from symadj.errors import InputError
@@ -71,14 +69,13 @@ def _train(job: Job, claim: Claim, runs: list[Run]) -> Outcome:
     if former is not None:
         config["resume"] = str(former.directory)
         note = f"resumed: {former.directory}"
-    node = OmegaConf.create(config)
-    directory = run_directory(node, run_settings(node), job.overrides)
+    directory = run_directory(config, run_settings(config), job.overrides)
     claim.register(directory)
-    return Outcome.of(train(node, directory=directory), directory, note)
+    return Outcome.of(train(config, directory=directory), directory, note)
 
 
 def _bench(job: Job, claim: Claim, runs: list[Run]) -> Outcome:
-    result = bench(OmegaConf.create(dict(job.config)), job.overrides)
+    result = bench(job.config, job.overrides)
     claim.register(result.directory)
     return Outcome(result.status, directory=str(result.directory))
 

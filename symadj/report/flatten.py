@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from symadj.config.schema import role
 from symadj.records.record import RunRecord
 from symadj.terminal import printable
 
@@ -78,5 +79,6 @@ def _class(row: Row, group: str) -> str:
 
 def _data_section(row: Row) -> tuple[tuple[str, str], ...]:
     # The seed of the split is the run's own; it does not make other data of it.
-    items = ((k, v) for k, v in row.items() if k.startswith("config.data.") and k[-5:] != ".seed")
-    return tuple(sorted((key, repr(value)) for key, value in items))
+    items = ((k.removeprefix("config."), v) for k, v in row.items() if k.startswith("config.data."))
+    told = ((k, v) for k, v in items if role(k).tells_runs_apart and not k.endswith(".seed"))
+    return tuple(sorted((key, repr(value)) for key, value in told))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from symadj.config.roles import role
+from symadj.config.schema import role
 from symadj.errors import InputError
 from symadj.records.status import Status
 from symadj.report.cell import Cell

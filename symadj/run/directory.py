@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
-from symadj.config.roles import role
+from symadj.config.schema import role
 from symadj.errors import InputError
 from symadj.files import LOCK, open_file, subfolder, unwritable
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -16,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from symadj.calls.integrator import Integrator
 from symadj.calls.solving import Solution, check_compilable
 from symadj.config.build import build, with_full_keys
-from symadj.config.schema import RunSettings
+from symadj.config.schema import Config, RunSettings
 from symadj.data.physics.snapshots import SnapshotData
 from symadj.errors import InputError, SolveError
 from symadj.grad import GradientMethod
@@ -82,11 +81,11 @@ class Parts:
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
 
-def build_parts(config: DictConfig, settings: RunSettings) -> Parts:
+def build_parts(config: Config, settings: RunSettings) -> Parts:
     """Makes all objects of a run; nothing is trained yet.
 
     Args:
-        config: the resolved configuration, for its groups.
+        config: for its groups.
         settings: the same, typed.
 
     Raises:
@@ -97,16 +96,16 @@ def build_parts(config: DictConfig, settings: RunSettings) -> Parts:
     dtype = getattr(torch, settings.dtype)
     # The cheap ones first: a wrong pair is refused before a large data set is read.
     integrator = NamingIntegrator(
-        build(config.solver, "solver"), build(config.grad, "grad"), config.solver
+        build(config["solver"], "solver"), build(config["grad"], "grad"), config["solver"]
     )
     check_pair(integrator)
-    optim = build(config.optim, "optim")
-    task = build(config.task, "task")
-    data = build(config.data, "data")
+    optim = build(config["optim"], "optim")
+    task = build(config["task"], "task")
+    data = build(config["data"], "data")
     check_batch(data, settings)
     offered = model_arguments(data)
-    check_memory(config.model, offered, data, settings, device)
-    model = build(config.model, "model", offered=offered)
+    check_memory(config["model"], offered, data, settings, device)
+    model = build(config["model"], "model", offered=offered)
     model = model.to(device=device, dtype=dtype)
     if hasattr(task, "bind"):
         task.bind(data, model, integrator)
@@ -151,7 +150,7 @@ def check_batch(data: Any, settings: RunSettings) -> None:
 
 
 def check_memory(
-    node: DictConfig,
+    node: Config,
     offered: Mapping[str, Any],
     data: Any,
     settings: RunSettings,
@@ -183,7 +182,7 @@ def check_memory(
     weights = [p for p in model.parameters() if p.requires_grad]
     size = getattr(torch, settings.dtype).itemsize
     count = sum(p.numel() for p in weights)
-    hidden = "" if "hidden" not in node else f" of model.hidden={list(node.hidden)}"
+    hidden = "" if "hidden" not in node else f" of model.hidden={list(node['hidden'])}"
     require_memory(
         4 * size * count,
         f"a training of a model with {count:,} parameters ({type(model).__name__}{hidden})",

@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
 
-from symadj.config.compose import resolved, run_settings
+from symadj.config.compose import run_settings, to_yaml
 from symadj.config.saved import check_same, saved_config
-from symadj.config.schema import RunSettings
+from symadj.config.schema import Config, RunSettings
 from symadj.errors import StorageError
 from symadj.figures.run import run_figures
 from symadj.files import (
@@ -52,7 +51,7 @@ from symadj.threads import given_threads
 
 
 def train(
-    config: DictConfig, overrides: Sequence[str] = (), directory: Path | None = None
+    config: Config, overrides: Sequence[str] = (), directory: Path | None = None
 ) -> RunRecord:
     """Trains as the configuration says, in a directory of the run's own.
 
@@ -73,7 +72,6 @@ def train(
         KeyboardInterrupt: after the record and the checkpoint were written.
         Exception: a mistake in the code; the record and the log have it too.
     """
-    config = resolved(config)
     settings = run_settings(config)
     if directory is None:
         directory = run_directory(config, settings, overrides)
@@ -88,7 +86,7 @@ def train(
         return Run(config, settings, directory, former, log).execute(guard)
 
 
-def run_directory(config: DictConfig, settings: RunSettings, overrides: Sequence[str]) -> Path:
+def run_directory(config: Config, settings: RunSettings, overrides: Sequence[str]) -> Path:
     """The directory of the run to resume, or one made for a new run.
 
     Raises:
@@ -140,7 +138,7 @@ class Run:
     """One run: its directory, its record, and the order of what happens.
 
     Args:
-        config: the resolved configuration.
+        config: the configuration.
         settings: the same, typed.
         directory: of the run; it exists.
         former: None for a run that starts anew.
@@ -149,7 +147,7 @@ class Run:
 
     def __init__(
         self,
-        config: DictConfig,
+        config: Config,
         settings: RunSettings,
         directory: Path,
         former: Former | None,
@@ -167,7 +165,7 @@ class Run:
         self.record = RunRecord(
             name=directory.name,
             started=now() if former is None else former.record.started,
-            config=_plain(config),
+            config=dict(config),
             seed=settings.seed,
         )
 
@@ -207,7 +205,7 @@ class Run:
 
     def _begin(self) -> None:
         """From here on the directory is this run's: its configuration, its record and its log."""
-        write_text(self.directory / CONFIG, OmegaConf.to_yaml(self.config))
+        write_text(self.directory / CONFIG, to_yaml(self.config))
         # Until the end the record says "interrupted": true for a run that is killed outright.
         self.record.save(self.directory / RECORD)
         self.log.begin()
@@ -324,9 +322,3 @@ class Run:
         except Exception:
             logger.exception("a plot could not be drawn")
             say(f"  a plot could not be drawn; {self.directory / LOG} says why")
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}

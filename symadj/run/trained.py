@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from torch import nn
 
-from symadj.config.compose import resolved, run_settings
+from symadj.config.compose import run_settings
 from symadj.config.saved import saved_config
-from symadj.config.schema import RunSettings
+from symadj.config.schema import Config, RunSettings
 from symadj.config.trust import check_trusted
 from symadj.errors import InputError
 from symadj.files import BEST, CHECKPOINT, RECORD
@@ -22,9 +21,6 @@ from symadj.run.checkpoint import load_tensors
 from symadj.run.data_file import check_data_file
 from symadj.run.parts import Parts, build_parts
 from symadj.terminal import complain
-
-MAY_CHANGE = ("solver", "device", "dtype", "threads", "data.data_dir", "data.path")
-"""What a look at a trained run may set anew; all else made the model what it is."""
 
 SPLITS = ("train", "val", "test")
 
@@ -67,14 +63,15 @@ class TrainedRun:
 
 
 def load_trained(
-    directory: Path, config: DictConfig | None = None, trusted: Sequence[str] = ()
+    directory: Path, config: Config | None = None, trusted: Sequence[str] = ()
 ) -> TrainedRun:
     """Makes the objects of a run and gives its model the trained weights.
 
     Args:
         directory: of the run.
-        config: its configuration with settings of `MAY_CHANGE` set anew; None: its own as it is.
-            What a given configuration names is made; what the run's own names has to be symadj's.
+        config: its configuration with some settings anew (`symadj.config.saved.looked_at_config`);
+            None: its own as it is. What a given configuration names is made; what the run's own
+            names has to be symadj's.
         trusted: further modules that the run's own configuration may name.
 
     Raises:
@@ -84,7 +81,6 @@ def load_trained(
     if config is None:
         config = saved_config(directory)
         check_trusted(config, directory, trusted=trusted)
-    config = resolved(config)
     settings = run_settings(config)
     parts = build_parts(config, settings)
     if (directory / RECORD).exists():

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
-
 from symadj.bench.cases import Case, groups
-from symadj.config.bench import bench_settings, with_choices
-from symadj.config.compose import compose, resolved
+from symadj.config.bench import bench_settings, compose_bench
+from symadj.config.schema import Config
 
 SMALL = (
     "data=mixture",
@@ -35,11 +33,11 @@ WAVES = (
 """The same of an energy over a grid, without a method; it generates its data (SYMADJ_DATA)."""
 
 
-def small(*overrides: str) -> DictConfig:
+def small(*overrides: str) -> Config:
     """The configuration of a small benchmark."""
     names = {override.partition("=")[0] for override in overrides}
     kept = [override for override in SMALL if override.partition("=")[0] not in names]
-    return resolved(with_choices(compose("bench", [*kept, *overrides])))
+    return compose_bench([*kept, *overrides])
 
 
 def small_cases(*overrides: str) -> tuple[Case, ...]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from omegaconf import OmegaConf
 
 from symadj.bench.cases import PRODUCTS, groups
-from symadj.config.bench import bench_settings, with_choices
+from symadj.config.bench import bench_settings
 from symadj.config.compose import run_settings
 from symadj.errors import InputError
 from tests.bench.small import small, small_cases
@@ -53,7 +52,7 @@ def test_fixed_steps_take_the_place_of_a_step_size() -> None:
 
 def test_a_row_is_a_configuration_that_training_takes() -> None:
     (case,) = small_cases()
-    settings = run_settings(OmegaConf.create(dict(case.config)))
+    settings = run_settings(case.config)
     assert settings.train.batch_size == 6
 
 
@@ -89,8 +88,6 @@ def test_a_row_of_the_users_own_differs_in_what_it_says() -> None:
     stages = "['grad.store=stages','grad=symplectic']"
     loose = "['solver.rtol=1e-2','measure.memory=profiler']"
     config = small("grads=[aca]", "grad=adjoint", f"rows={{kept:{stages},loose:{loose}}}")
-    # In place, they stay as they are.
-    assert with_choices(config) == config
     (group,) = groups(config, bench_settings(config))
     plain, kept, loose_one = group.cases
     assert [case.label for case in group.cases] == ["aca", "kept", "loose"]

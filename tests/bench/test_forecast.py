@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from symadj.bench.problem import BenchProblem
 from symadj.calls.integrator import Integrator
-from symadj.config.compose import compose, resolved
+from symadj.config.compose import compose
 from symadj.grad import ACA, Backprop, Checkpoint, GradientMethod, Symplectic
 from symadj.grad.forecast import Solve, Use, forecasts
 from symadj.meters.meter import make_meter
@@ -52,8 +50,7 @@ class Tracing(GradientMethod):
 
 
 def small_problem(overrides: list[str]) -> BenchProblem:
-    config: Any = OmegaConf.to_container(resolved(compose("train", overrides)))
-    return BenchProblem.of(config)
+    return BenchProblem.of(compose("train", overrides))
 
 
 @pytest.mark.parametrize("name", PROBLEMS)

@@ -13,8 +13,7 @@ from symadj.bench.cases import Case, groups
 from symadj.bench.measure import Plan, measure
 from symadj.bench.problem import BenchProblem
 from symadj.bench.reference import Reference
-from symadj.config.bench import bench_settings, with_choices
-from symadj.config.compose import compose, resolved
+from symadj.config.bench import bench_settings, compose_bench
 from symadj.errors import IncompatibleError
 from symadj.models.energy_conv import EnergyField
 from tests.bench.small import WAVES
@@ -38,7 +37,7 @@ def of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 
 def cases(*overrides: str) -> tuple[Case, ...]:
-    config = resolved(with_choices(compose("bench", [*WAVES, "peers=[diffrax]", *overrides])))
+    config = compose_bench([*WAVES, "peers=[diffrax]", *overrides])
     (group,) = groups(config, bench_settings(config))
     return group.cases
 

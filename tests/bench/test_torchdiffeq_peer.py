@@ -11,8 +11,7 @@ from symadj.bench.cases import Case, groups
 from symadj.bench.measure import Plan, measure
 from symadj.bench.problem import BenchProblem
 from symadj.bench.reference import Reference
-from symadj.config.bench import bench_settings, with_choices
-from symadj.config.compose import compose, resolved
+from symadj.config.bench import bench_settings, compose_bench
 from symadj.errors import IncompatibleError
 from symadj.ode.settings import SolverSettings
 from symadj.records.record import RunRecord
@@ -62,7 +61,7 @@ def test_an_energy_goes_by_its_formula_or_through_autograd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SYMADJ_DATA", str(tmp_path))
-    config = resolved(with_choices(compose("bench", [*WAVES, "peers=[torchdiffeq]"])))
+    config = compose_bench([*WAVES, "peers=[torchdiffeq]"])
     (group,) = groups(config, bench_settings(config))
     records = measure(group.cases, PLAN, Reference.of(BenchProblem.of(group.neutral)))
     for record in records:

@@ -3,17 +3,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from omegaconf import DictConfig
 
 from symadj.cli import composing
 from symadj.cli.composing import composed_jobs
-from symadj.config.compose import compose, resolved
+from symadj.config.compose import compose
 from symadj.config.overrides import ignored_settings
+from symadj.config.schema import Config
 from symadj.errors import InputError
 
 
-def configuration(overrides: Sequence[str]) -> DictConfig:
-    return resolved(compose("train", overrides))
+def configuration(overrides: Sequence[str]) -> Config:
+    return compose("train", overrides)
 
 
 CHOICES = [["solver.rtol=1e-3"], ["solver=rk4", "solver.num_steps=2", "solver.rtol=1e-3"]]

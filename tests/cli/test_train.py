@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from symadj.cli.train import main
-from symadj.config.compose import group_options
+from symadj.config.groups import group_options
 from symadj.records.history import read_history
 from symadj.records.record import RunRecord
 from tests.standins import CONFIGS, losses

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pytest
-from omegaconf import OmegaConf
 
 from symadj.config.build import build, with_full_keys
 from symadj.errors import IncompatibleError, InputError
@@ -26,7 +25,7 @@ class Thing:
 
 
 def make(**settings) -> Thing:
-    node = OmegaConf.create({"_target_": f"{__name__}.Thing", **settings})
+    node = {"_target_": f"{__name__}.Thing", **settings}
     return build(node, "thing", dim=3)
 
 

@@ -1,52 +1,19 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from omegaconf import OmegaConf
+import yaml
 
-import symadj
-from symadj.config.compose import compose, config_dir, group_options, option_settings, resolved
-from symadj.config.compose import run_settings as typed
+from symadj.config.compose import compose, run_settings, to_yaml
 from symadj.errors import InputError
-from tests.standins import CONFIGS
-
-
-def fake_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    package = tmp_path / "symadj"
-    package.mkdir()
-    monkeypatch.setattr(symadj, "__file__", str(package / "__init__.py"))
-    return package
-
-
-def test_the_package_s_own_configs_come_before_a_checkout_s(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = fake_package(tmp_path, monkeypatch)
-    with pytest.raises(InputError, match="install symadj again"):
-        config_dir()
-    for place in (tmp_path / "configs", package / "configs"):
-        place.mkdir()
-        (place / "train.yaml").touch()
-        assert config_dir() == place
-
-
-def test_a_directory_of_one_s_own_adds_groups_and_options() -> None:
-    assert "cloud" in group_options(CONFIGS)["data"]
-    assert "cloud" not in group_options()["data"]
-    assert compose("train", ["data=cloud"], CONFIGS).data.dim == 2
-    assert not any(option.startswith("_") for option in group_options()["solver"])
 
 
 def test_a_setting_without_a_value_is_asked_for() -> None:
-    config = compose("train", ["data=csv"])
     with pytest.raises(InputError, match=r"data\.path must be given and is not: data\.path=VALUE"):
-        resolved(config)
-    assert option_settings("data", "csv") == {"_target_", "path", "seed", "header"}
+        compose("train", ["data=csv"])
 
 
 def test_the_seed_reaches_the_split_of_the_data() -> None:
-    assert resolved(compose("train", ["seed=11"])).data.seed == 11
+    assert compose("train", ["seed=11"])["data"]["seed"] == 11
 
 
 @pytest.mark.parametrize(
@@ -67,7 +34,24 @@ def test_the_seed_reaches_the_split_of_the_data() -> None:
     ],
 )
 def test_a_configuration_made_by_hand_is_checked_too(settings: dict, message: str) -> None:
-    config = OmegaConf.create(OmegaConf.to_container(resolved(compose("train"))))
+    whole = compose("train")
+    changed = {k: {**whole[k], **v} if isinstance(v, dict) else v for k, v in settings.items()}
     with pytest.raises(InputError) as raised:
-        typed(OmegaConf.merge(config, settings))  # type: ignore[arg-type]
+        run_settings({**whole, **changed})
     assert message in str(raised.value)
+
+
+def test_a_configuration_is_plain_values_and_comes_back_from_its_text() -> None:
+    config = compose("train", ["model.hidden=[3,4]", "train.max_seconds=5", "seed=2"])
+    assert type(config["model"]["hidden"]) is list
+    assert type(config["model"]) is dict
+    assert config["solver"]["compile"] is False
+    assert config["train"]["max_seconds"] == 5.0
+    assert yaml.safe_load(to_yaml(config)) == config
+
+
+def test_a_text_that_looks_like_a_reference_is_refused_by_name() -> None:
+    config = compose("train", ["data=csv", r"data.path=\${nowhere}"])
+    assert config["data"]["path"] == "${nowhere}"
+    with pytest.raises(InputError, match=r"data\.path=\$\{nowhere\}: there is no such setting"):
+        run_settings(config)

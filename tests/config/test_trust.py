@@ -1,27 +1,31 @@
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
 
-from symadj.config.compose import compose, resolved
+from symadj.config.compose import compose
+from symadj.config.schema import Config
 from symadj.config.trust import check_trusted
 from symadj.errors import InputError
 
 RUN = Path("run")
 
 
-def config(key: str, value: object) -> DictConfig:
-    made = resolved(compose("train", ["data=toy2d"]))
-    OmegaConf.update(made, key, value, force_add=True)
+def config(key: str, value: object) -> Config:
+    made = node = copy.deepcopy(dict(compose("train", ["data=toy2d"])))
+    *sections, name = key.split(".")
+    for section in sections:
+        node = node.setdefault(section, {})
+    node[name] = value
     return made
 
 
 @pytest.mark.parametrize("overrides", [[], ["data=kdv"], ["grad=symplectic_stages", "solver=rk4"]])
 def test_what_symadj_composes_is_trusted(overrides: list[str]) -> None:
-    check_trusted(resolved(compose("train", overrides)), RUN)
+    check_trusted(compose("train", overrides), RUN)
 
 
 @pytest.mark.parametrize(

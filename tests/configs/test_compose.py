@@ -6,13 +6,14 @@ import dataclasses
 import inspect
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
 
 from symadj.calls.integrator import Integrator
-from symadj.cli.bench import APP as BENCH
+from symadj.config import groups
 from symadj.config.build import build, locate
-from symadj.config.compose import compose, config_dir, description, group_options, resolved
+from symadj.config.compose import compose
 from symadj.config.compose import run_settings as typed
+from symadj.config.groups import config_dir, description, group_options, option_settings
+from symadj.config.schema import Config
 from symadj.grad import GRADIENTS
 from symadj.ode.methods import SOLVERS
 from symadj.ode.settings import SolverSettings
@@ -23,13 +24,14 @@ GIVEN = {"grad.memory": "64MiB"}
 RUN_GROUPS = ("data", "model", "task", "solver", "grad", "optim", "measure", "experiment")
 
 
-def composed(group: str, option: str) -> DictConfig:
-    config = compose("train", [f"{group}={option}"])
-    for key in OmegaConf.missing_keys(config):
-        OmegaConf.update(config, key, GIVEN.get(key, "given-by-the-user"))
+def composed(group: str, option: str) -> Config:
+    overrides = [f"{group}={option}"]
+    for name, value in option_settings(group, option).items():
+        if value == "???":
+            overrides.append(f"{group}.{name}={GIVEN.get(f'{group}.{name}', 'given-by-the-user')}")
     if option in FIXED_STEPS:
-        config.solver.num_steps = 4
-    return resolved(config)
+        overrides.append("solver.num_steps=4")
+    return compose("train", overrides)
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -40,7 +42,7 @@ def test_every_option_composes_and_fits_its_constructor(group: str, option: str)
     typed(config)
     for name in ("data", "model", "task", "solver", "grad", "optim"):
         node = config[name]
-        allowed = inspect.signature(locate(node._target_, name)).parameters
+        allowed = inspect.signature(locate(node["_target_"], name)).parameters
         assert {str(key) for key in node} - {"_target_"} <= set(allowed)
 
 
@@ -52,12 +54,12 @@ def test_every_option_says_what_it_is(group: str, option: str) -> None:
 
 @pytest.mark.parametrize("option", group_options()["solver"])
 def test_every_solver_config_makes_its_solver(option: str) -> None:
-    settings = build(composed("solver", option).solver, "solver")
+    settings = build(composed("solver", option)["solver"], "solver")
     assert isinstance(settings, SolverSettings)
     assert settings.method == option
     in_code_only = {"norm", "interp", "entrywise", "perturb"}
     fields = {field.name for field in dataclasses.fields(SolverSettings)} - in_code_only
-    assert {str(key) for key in composed("solver", option).solver} == fields | {"_target_"}
+    assert {str(key) for key in composed("solver", option)["solver"]} == fields | {"_target_"}
 
 
 def test_there_is_a_config_for_every_solver_and_every_gradient_method() -> None:
@@ -67,20 +69,20 @@ def test_there_is_a_config_for_every_solver_and_every_gradient_method() -> None:
 
 @pytest.mark.parametrize("option", group_options()["grad"])
 def test_every_gradient_config_makes_its_method(option: str) -> None:
-    gradient = build(composed("grad", option).grad, "grad")
+    gradient = build(composed("grad", option)["grad"], "grad")
     # A variant's name begins with its method's: symplectic_stages.
     assert option == gradient.name or option.startswith(f"{gradient.name}_")
     assert Integrator(SolverSettings(), gradient).gradient is gradient
 
 
 def test_the_defaults_are_those_that_the_documentation_names() -> None:
-    config = resolved(compose("train"))
-    assert config.solver.method == "dopri5"
-    assert config.grad._target_.endswith("Symplectic")
-    assert config.data._target_.endswith("Digits")
-    assert config.model._target_.endswith("CNF")
-    assert config.task._target_.endswith("Density")
-    assert config.train.max_seconds <= 180
+    config = compose("train")
+    assert config["solver"]["method"] == "dopri5"
+    assert config["grad"]["_target_"].endswith("Symplectic")
+    assert config["data"]["_target_"].endswith("Digits")
+    assert config["model"]["_target_"].endswith("CNF")
+    assert config["task"]["_target_"].endswith("Density")
+    assert config["train"]["max_seconds"] <= 180
 
 
 PHYSICAL = {
@@ -98,28 +100,28 @@ PHYSICAL = {
 @pytest.mark.parametrize("command", ["train", "bench"])
 @pytest.mark.parametrize(("data", "model"), PHYSICAL.items())
 def test_physical_data_choose_a_task_and_a_model(data: str, model: str, command: str) -> None:
-    assert BENCH.config_name == "bench"
-    config = compose(command, [f"data={data}"])
+    config = groups.composed(command, [f"data={data}"])
     assert config.task._target_.endswith(".Physics")
     assert config.model._target_.endswith(f".{model}")
 
 
 def test_a_choice_of_the_user_or_of_an_experiment_beats_that_of_the_data() -> None:
     chosen = compose("train", ["model=node_mlp", "data=two_body", "task=density"])
-    assert chosen.model._target_.endswith(".NodeMLP")
-    assert chosen.task._target_.endswith(".Density")
-    assert compose("train", ["experiment=kdv", "model=node_conv"]).model._target_.endswith("Conv")
+    assert chosen["model"]["_target_"].endswith(".NodeMLP")
+    assert chosen["task"]["_target_"].endswith(".Density")
+    beaten = compose("train", ["experiment=kdv", "model=node_conv"])
+    assert beaten["model"]["_target_"].endswith(".NodeConv")
     moved = compose("train", ["experiment=two_body", "data=lorenz63"])
-    assert moved.model._target_.endswith(".HNN"), "the experiment's, whatever the data"
+    assert moved["model"]["_target_"].endswith(".HNN"), "the experiment's, whatever the data"
 
 
 def test_an_experiment_says_only_what_differs() -> None:
-    plain = OmegaConf.to_container(compose("train"))
+    plain = compose("train")
     for name in group_options()["experiment"]:
-        assert OmegaConf.to_container(compose("train", [f"experiment={name}"])) != plain
+        assert compose("train", [f"experiment={name}"]) != plain
         text = (config_dir() / "experiment" / f"{name}.yaml").read_text()
         assert text.startswith("# @package _global_\n")
 
 
 def test_an_override_beats_an_experiment() -> None:
-    assert compose("train", ["experiment=quick", "train.steps=2"]).train.steps == 2
+    assert compose("train", ["experiment=quick", "train.steps=2"])["train"]["steps"] == 2

@@ -162,7 +162,7 @@ def _groups() -> Iterator[Field]:
             if option in PACKAGES and find_spec(PACKAGES[option]) is None:
                 continue
             node = compose("train", list(base))[group]
-            for name in inspect.signature(locate(node._target_, group)).parameters:
+            for name in inspect.signature(locate(node["_target_"], group)).parameters:
                 # No yaml knows a function, and the data say what their dim is.
                 if name != "norm" and f"{group}.{name}" != "model.dim":
                     yield Field("train", (*TINY, *base), f"{group}.{name}", name not in node)

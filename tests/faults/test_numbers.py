@@ -14,7 +14,8 @@ import pytest
 
 from symadj.cli import bench, evaluate, sample, train
 from symadj.config.build import locate
-from symadj.config.compose import compose, group_options
+from symadj.config.compose import compose
+from symadj.config.groups import composed, group_options
 from tests.faults.numbers import (
     ELSEWHERE,
     GROUPS,
@@ -99,10 +100,11 @@ def wrong(field: Field, values: Sequence[str]) -> list[str]:
 
 def test_every_constructor_of_every_group_is_walked() -> None:
     for group in GROUPS:
-        walked = {compose("train", list(base))[group]._target_ for base in OPTIONS[group].values()}
+        bases = OPTIONS[group].values()
+        walked = {compose("train", base)[group]["_target_"] for base in bases}
         for option in group_options()[group]:
             if option not in ELSEWHERE:
-                target = compose("train", [f"{group}={option}"])[group]._target_
+                target = composed("train", [f"{group}={option}"])[group]._target_
                 assert target in walked, f"{group}={option}"
                 assert locate(target, group)
 

@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
-from symadj.config.compose import resolved
 from symadj.launch.index import claimed, runs_of
 from symadj.launch.job import Job, Outcome, identity
 from symadj.launch.launcher import InlineLauncher, Launcher, ProcessLauncher
@@ -19,10 +17,9 @@ from tests.standins import losses, standin_config, train_quietly
 
 
 def job(out: Path, *overrides: str) -> Job:
-    config = OmegaConf.to_container(resolved(standin_config(out, *overrides)))
-    assert isinstance(config, dict)
-    config.pop("launcher")
-    (found,) = with_former_runs([Job("train", {str(k): v for k, v in config.items()}, overrides)])
+    config = dict(standin_config(out, *overrides))
+    del config["launcher"]
+    (found,) = with_former_runs([Job("train", config, overrides)])
     return found
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from symadj import odeint
 from symadj.config.build import build
@@ -40,7 +39,7 @@ def test_the_solver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "solver").mkdir()
     (tmp_path / "solver/ralston.yaml").write_text(block("yaml", "method: ralston"))
     config = compose("train", ["solver=ralston", "solver.num_steps=3"], tmp_path)
-    assert build(config.solver, "solver").method == "ralston"
+    assert build(config["solver"], "solver").method == "ralston"
 
 
 def test_the_field_that_differentiates_itself() -> None:
@@ -58,8 +57,9 @@ def test_the_data_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "moebius.py").write_text(block("python", "class Moebius"), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     text = block("yaml", "Moebius").replace("symadj.data.moebius", "moebius")
-    settings = OmegaConf.create({"seed": 3, "data": OmegaConf.create(text)})
-    data = build(settings.data, "data")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/moebius.yaml").write_text(text)
+    data = build(compose("train", ["data=moebius", "seed=3"], tmp_path)["data"], "data")
     assert (data.dim, len(data.train), len(data.test)) == (3, 8000, 1000)
     # The middle of the strip is a circle of radius 1.
     radius = data.train[:, :2].norm(dim=1)

@@ -17,9 +17,10 @@ SOURCES = ("symadj", "configs", "pyproject.toml", "README.md", "LICENSE")
 PROBE = """
 import symadj
 from symadj.cli.train import main
-from symadj.config.compose import compose, config_dir, resolved
+from symadj.config.compose import compose
+from symadj.config.groups import config_dir
 print(config_dir())
-print(resolved(compose("train")).solver.method)
+print(compose("train")["solver"]["method"])
 raise SystemExit(main(["experiment=quick", "train.steps=2", "out=runs", "name=r", "threads=1"]))
 """
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from symadj.config.build import build
-from symadj.config.compose import compose, resolved, run_settings
+from symadj.config.compose import compose, run_settings
 from symadj.errors import InputError
 from symadj.run.parts import Parts, build_parts, model_arguments
 
@@ -15,7 +15,7 @@ SMALL = ("data=mass_spring", "data.samples=4")
 
 
 def parts_of(*overrides: str) -> Parts:
-    config = resolved(compose("train", overrides))
+    config = compose("train", overrides)
     return build_parts(config, run_settings(config))
 
 
@@ -96,12 +96,12 @@ def test_what_fits_into_no_memory_is_refused_before_it_is_made(
 
 
 def test_looking_at_the_size_of_a_model_draws_no_random_numbers() -> None:
-    config = resolved(compose("train", ["data=toy2d", "data.size=10", "train.batch_size=5"]))
+    config = compose("train", ["data=toy2d", "data.size=10", "train.batch_size=5"])
     settings = run_settings(config)
     torch.manual_seed(0)
     parts = build_parts(config, settings)
     torch.manual_seed(0)
-    alone = build(config.model, "model", offered={"dim": 2})
+    alone = build(config["model"], "model", offered={"dim": 2})
     for ours, other in zip(parts.model.parameters(), alone.parameters(), strict=True):
         assert torch.equal(ours, other)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
+from symadj.config.saved import saved_config
 from symadj.errors import IncompatibleError, InputError
 from symadj.records.history import read_history
 from symadj.records.record import RunRecord
@@ -40,7 +40,7 @@ def test_a_run_leaves_its_files_and_a_true_record(tmp_path: Path) -> None:
     assert record.environment["torch"] == torch.__version__
     assert record.environment["device"] == "cpu"
     assert record.started <= str(record.finished)
-    assert record.config == OmegaConf.to_container(OmegaConf.load(directory / "config.yaml"))
+    assert record.config == saved_config(directory)
     drawn = {path.name for path in (directory / "plots").iterdir()}
     assert drawn == {"samples.png", "loss_iteration.png", "loss_time.png", "evaluations.png"}
     assert (directory / "log.txt").read_text().count("val nll") == 3
@@ -187,11 +187,11 @@ def assert_same(ours: Any, expected: Any) -> None:
 def test_a_killed_run_says_interrupted_and_can_be_resumed(tmp_path: Path) -> None:
     _, straight = train_quietly(tmp_path / "straight")
     config = standin_config(tmp_path, "task.fail_at=4", "name=killed")
-    OmegaConf.save(config, tmp_path / "config.yaml")
-    code = "import sys; from omegaconf import OmegaConf; from symadj.run.train import train;"
-    code += "train(OmegaConf.load(sys.argv[1]))"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    code = "import json, sys; from symadj.run.train import train;"
+    code += "train(json.load(open(sys.argv[1])))"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "config.yaml")],
+        [sys.executable, "-c", code, str(tmp_path / "config.json")],
         env={**os.environ, "STANDIN_FAIL": "kill"},
         cwd=Path(__file__).parents[2],
         capture_output=True,
