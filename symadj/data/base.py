@@ -19,7 +19,7 @@ class VectorData:
     Attributes:
         name: shown in tables and in the header of a run.
         dim: entries of a vector.
-        train, val, test: [n, dim], float32.
+        train, val, test: [n, dim], float64 where they were given so, until `round_to`; else float32.
         note: one line: what the data are, and whether they stand in for others.
         columns: the entries' names, where they have any.
         image_shape: (height, width) of a vector shown as an image; None: it is none.
@@ -40,12 +40,20 @@ class VectorData:
         columns: Sequence[str] = (),
     ) -> None:
         self.name = name
-        self.train = train.to(torch.float32)
-        self.val = val.to(torch.float32)
-        self.test = test.to(torch.float32)
+        self.train, self.val, self.test = map(_real, (train, val, test))
         self.dim = int(train.shape[-1])
         self.note = note
         self.columns = tuple(columns)
+
+    def round_to(self, dtype: torch.dtype) -> None:
+        """Keeps the splits in dtype where they are wider, so that they take no more memory.
+
+        A narrower split stays as it is: its batches lose nothing when they are widened.
+        """
+        for name in ("train", "val", "test"):
+            split: Tensor = getattr(self, name)
+            if split.dtype.itemsize > dtype.itemsize:
+                setattr(self, name, split.to(dtype))
 
     def sample_batch(self, n: int, generator: torch.Generator) -> Tensor:
         """n rows of the training split [n, dim], drawn with replacement."""
@@ -76,6 +84,10 @@ class VectorData:
             NotImplementedError: the data are no images.
         """
         raise NotImplementedError(f"{self.name} holds no images")
+
+
+def _real(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.to(torch.float32)
 
 
 def split_sizes(n: int) -> tuple[int, int, int]:

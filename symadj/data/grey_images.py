@@ -68,7 +68,7 @@ class GreyImages(VectorData):
         """n training images [n, dim], drawn with replacement and dequantised anew."""
         rows = torch.randint(len(self._train_pixels), (n,), generator=generator)
         y = self._spread(self._train_pixels[rows], generator)
-        return ((y - self.mean) / self.std).to(torch.float32)
+        return (y - self.mean) / self.std
 
     def bits_per_dim(self, x: Tensor, log_prob: Tensor) -> Tensor:
         """Bits per pixel of the integer images, -(log p_u / D - ln L) / ln 2.

@@ -60,7 +60,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
 
 def draw_blocks(
     images: Sequence[NDArray[np.uint8]], n: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.float32]]:
+) -> Iterator[NDArray[np.float64]]:
     """n vectors in blocks [k, 63], k <= 65,536; all positions in all images are equally likely.
 
     Args:
@@ -88,7 +88,7 @@ def draw_levels(
     return levels.reshape(n, SIDE * SIDE)
 
 
-def to_vectors(levels: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float32]:
+def to_vectors(levels: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]:
     """Levels [n, 64] as vectors [n, 63]: dequantised, without their mean and the last pixel."""
     u = (levels + rng.random(levels.shape)) / 256
-    return (u - u.mean(axis=1, keepdims=True))[:, :-1].astype(np.float32)
+    return (u - u.mean(axis=1, keepdims=True))[:, :-1]

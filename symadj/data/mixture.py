@@ -37,9 +37,9 @@ class Mixture(VectorData):
         self, dim: int = 8, modes: int = 5, spread: float = 2.0, seed: int = 0, size: int = 5000
     ) -> None:
         require("data", dim=dim, modes=modes, spread=spread, seed=seed, size=size)
-        # Every number is drawn in float64 and kept in float32.
+        # All in float64: two sets while the third is drawn, its noise beside its points.
         require_memory(
-            8 * modes * dim * dim + 20 * size * dim,
+            8 * modes * dim * dim + 32 * size * dim,
             f"size={size}, dim={dim}, modes={modes}: a set of points",
             "take fewer points, entries or modes",
         )
@@ -80,7 +80,7 @@ class Mixture(VectorData):
         # Mode by mode: a factor for each point would take n dim^2 numbers.
         for k, (mean, factor) in enumerate(zip(self.means, self.factors, strict=True)):
             points[mode == k] = noise[mode == k] @ factor.T + mean
-        return points.float()
+        return points
 
 
 def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -55,7 +55,7 @@ class Patches(PatchImages, VectorData):
         self, seed: int = 0, train: int = 100_000, val: int = 10_000, test: int = 10_000
     ) -> None:
         require("data", seed=seed, train=train, val=val, test=test)
-        needed = 4 * DIM * (train + val + test)
+        needed = 8 * DIM * (train + val + test)
         require_memory(needed, f"train={train}, val={val}, test={test}: the patches", "take fewer")
         counts = Splits._fields, (train, val, test)
         splits = [_draw(split, n, seed) for split, n in zip(*counts, strict=True)]

@@ -1,8 +1,9 @@
 """Prepared arrays: processed once, kept on disk, read from there batch by batch.
 
 A prepared set is a directory `data_dir/prepared/NAME-vVERSION` with train.npy, val.npy and test.npy
-(float32 [rows, dim]) and meta.json. It appears whole or not at all. A set whose preparation changes
-gets the next version, so that an old directory is never taken for the new one.
+(float32 [rows, dim], as the published preparations have them; a run in float64 trains on the same
+values) and meta.json. It appears whole or not at all. A set whose preparation changes gets the next
+version, so that an old directory is never taken for the new one.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from symadj.calls.integrator import Integrator
 from symadj.calls.solving import Solution, check_compilable
 from symadj.config.build import build, with_full_keys
 from symadj.config.schema import Config, RunSettings
+from symadj.data.base import VectorData
 from symadj.data.physics.snapshots import SnapshotData
 from symadj.errors import InputError, SolveError
 from symadj.grad import GradientMethod
@@ -102,6 +103,8 @@ def build_parts(config: Config, settings: RunSettings) -> Parts:
     optim = build(config["optim"], "optim")
     task = build(config["task"], "task")
     data = build(config["data"], "data")
+    if isinstance(data, VectorData):
+        data.round_to(dtype)
     check_batch(data, settings)
     offered = model_arguments(data)
     check_memory(config["model"], offered, data, settings, device)

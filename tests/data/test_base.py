@@ -19,8 +19,18 @@ def test_a_batch_is_rows_of_train_drawn_by_the_generator() -> None:
     batch = data.sample_batch(400, torch.Generator().manual_seed(0))
     assert torch.equal(batch.unique(dim=0), data.train)
     assert torch.equal(batch, data.sample_batch(400, torch.Generator().manual_seed(0)))
-    assert data.train.dtype == torch.float32
     assert data.dim == 2
+
+
+def test_splits_are_rounded_where_they_are_wider_than_asked_for() -> None:
+    wide, whole = rows(5) / 3, rows(2).to(torch.int64)
+    data = VectorData("rows", wide, wide.float(), whole)
+    data.round_to(torch.float64)
+    assert torch.equal(data.train, wide)
+    assert [s.dtype for s in (data.val, data.test)] == [torch.float32, torch.float32]
+    data.round_to(torch.float32)
+    assert torch.equal(data.train, wide.float())
+    assert data.train.dtype == torch.float32
 
 
 def test_bits_per_dim_of_nats() -> None:

@@ -39,8 +39,7 @@ def test_vectors_are_dequantised_levels_without_mean_and_last_pixel() -> None:
     levels = np.random.default_rng(0).integers(0, 256, size=(1000, 64))
     x = to_vectors(levels, np.random.default_rng(1))
     assert x.shape == (1000, 63)
-    assert x.dtype == np.float32
-    whole = np.concatenate([x, -x.sum(1, keepdims=True)], axis=1).astype(np.float64)
+    whole = np.concatenate([x, -x.sum(1, keepdims=True)], axis=1)
     # Up to each patch's mean, 256 u lies in [v, v + 1): all remainders fit one unit interval.
     rest = 256 * whole - levels
     spread = rest - rest.min(1, keepdims=True)

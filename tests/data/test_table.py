@@ -51,7 +51,7 @@ def test_every_row_and_column_is_read(kind: str, tmp_path: Path) -> None:
     table = Table(path, seed=1)
     assert (len(table.train), len(table.val), len(table.test)) == (32, 4, 4)
     back = in_file_units(table)
-    np.testing.assert_allclose(np.sort(back, axis=0), np.sort(x, axis=0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(np.sort(back, axis=0), np.sort(x, axis=0), rtol=1e-14, atol=1e-14)
     named = ("a", "b", "c") if kind == "csv" else ("column 1", "column 2", "column 3")
     assert table.columns == named
     assert table.dim == 3
@@ -59,9 +59,9 @@ def test_every_row_and_column_is_read(kind: str, tmp_path: Path) -> None:
 
 def test_the_training_split_alone_standardises(tmp_path: Path) -> None:
     table = Table(saved(tmp_path / "t.npy", values()), seed=1)
-    assert table.train.dtype == torch.float32
-    torch.testing.assert_close(table.train.mean(0), torch.zeros(3), rtol=0, atol=1e-6)
-    torch.testing.assert_close(table.train.std(0, correction=0), torch.ones(3))
+    zeros = torch.zeros(3, dtype=torch.float64)
+    torch.testing.assert_close(table.train.mean(0), zeros, rtol=0, atol=1e-14)
+    torch.testing.assert_close(table.train.std(0, correction=0), zeros + 1)
     assert table.val.mean(0).abs().max() > 0.01
     raw = torch.from_numpy(in_file_units(table)[:32])
     torch.testing.assert_close(raw.std(0, correction=0), table.std, rtol=1e-5, atol=0)

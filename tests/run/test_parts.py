@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from symadj.config.build import build
 from symadj.config.compose import compose, run_settings
 from symadj.errors import InputError
 from symadj.run.parts import Parts, build_parts, model_arguments
+from symadj.run.settings import DTYPES
 
 SMALL = ("data=mass_spring", "data.samples=4")
 
@@ -40,6 +42,34 @@ def test_a_flow_of_images_gets_their_shape_from_its_data() -> None:
     given = parts_of("model=conv_cnf", "model.hidden=[2]", "model.image_shape=[4,4]")
     with pytest.raises(InputError, match=r"\[B, 16\] is needed"):
         given.model(given.data.val[:2], given.integrator)
+
+
+@pytest.mark.parametrize("kind", ["csv", "npy"])
+def test_a_run_in_float64_sees_a_table_to_its_last_digit(kind: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(1e4, 1.0, size=(40, 2))
+    path = tmp_path / f"table.{kind}"
+    if kind == "npy":
+        np.save(path, values)
+    else:
+        path.write_text("a,b\n" + "".join(f"{a!r},{b!r}\n" for a, b in values.tolist()))
+    table = ("data=csv", f"data.path={path}", "train.batch_size=4")
+    data = parts_of(*table, "dtype=float64").data
+    seen = torch.cat([data.train, data.val, data.test]) * data.std + data.mean
+    found = np.sort(seen.numpy(), axis=0)
+    np.testing.assert_allclose(found, np.sort(values, axis=0), rtol=1e-15)
+    single = parts_of(*table).data
+    assert single.train.dtype == torch.float32
+    assert torch.equal(single.train, data.train.float())
+
+
+@pytest.mark.parametrize("data", ["mixture", "digits"])
+def test_a_run_in_float64_draws_batches_that_float32_cannot_hold(data: str) -> None:
+    batches = [
+        parts.place(parts.data.sample_batch(8, torch.Generator().manual_seed(0)))
+        for parts in (parts_of(f"data={data}", f"dtype={dtype}") for dtype in DTYPES)
+    ]
+    assert torch.equal(batches[0], batches[1].float())
+    assert not torch.equal(batches[0].double(), batches[1])
 
 
 def test_the_horizon_of_the_task_is_that_of_the_data() -> None:

@@ -126,7 +126,7 @@ def test_a_flow_without_costs_is_refused_where_they_are_asked_for() -> None:
 
 def test_metrics_are_means_over_rows_whatever_the_batches_are() -> None:
     data = Digits()
-    model, x = CNF(64, hidden=(16,)), data.val[:10]
+    model, x = CNF(64, hidden=(16,)), data.val[:10].float()
     task = Density()
     whole = task.evaluate(model, x, data, integrator(), exact=True, batch_size=10)
     parts = task.evaluate(model, x, data, integrator(), exact=True, batch_size=4)
