@@ -1,6 +1,7 @@
 """Table 1 of the paper, measured: memory and evaluations as functions of N, s, L and M.
 
     python experiments/table1.py            measure, then write results/table1
+    python experiments/table1.py --dry-run  say how long that takes, measure nothing
     python experiments/table1.py --redraw   write tables and figure again from the saved records
 
 Memory is peak live tensor bytes of one forward and backward pass; nothing here is timed.
@@ -29,6 +30,7 @@ from symadj.report.frames import column, where
 from symadj.report.write import write_figures, write_table
 
 BASE = Size()
+SECONDS = 64  # about, on one core
 S = {name: len(SOLVERS[name].solution_stages) for name in SOLVERS}
 AXES: dict[str, dict[str, Any]] = {
     "N": {"field": "steps", "values": [4, 8, 16, 32, 64, 128]},
@@ -58,9 +60,13 @@ def main() -> None:
     """Measures where that is asked for, and writes the tables and the figure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("results/table1"))
+    parser.add_argument("--dry-run", action="store_true", help="say how long it takes")
     parser.add_argument("--redraw", action="store_true", help="from the saved records alone")
     args = parser.parse_args()
     path = args.out / "records.json"
+    if args.dry_run:
+        print(f"# in all about {SECONDS} s ({SECONDS} s); results in {args.out}")
+        return
     if not args.redraw:
         torch.set_num_threads(1)
         args.out.mkdir(parents=True, exist_ok=True)

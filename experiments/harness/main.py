@@ -7,18 +7,15 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from harness.cell import Cell, Preset
-from harness.results import FILE, Drawn, Results, draw, save
+from harness.results import FILE, Drawn, Results, draw, save, seconds_taken
 from symadj.errors import InputError
-from symadj.files import RECORD
 from symadj.launch.index import Index, Run, runs_of
 from symadj.launch.job import Job
 from symadj.launch.launcher import InlineLauncher, Launcher, ProcessLauncher
 from symadj.launch.sweep import ListedJobs, Sweep
-from symadj.records.record import RunRecord
 from symadj.run.allocator import keep_freed_memory
 from symadj.run.interrupt import Interrupted
 from symadj.terminal import complain, say
@@ -80,7 +77,10 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     parser.add_argument("--redraw", action="store_true", help=f"from {FILE} alone")
     parser.add_argument("--workers", type=int, default=1, help="cells at once (default: 1)")
     parser.add_argument(
-        "--max-minutes", type=float, default=math.inf, help="start no cell that would end later"
+        "--max-minutes",
+        type=float,
+        default=math.inf,
+        help="start no cell that would end later; one that nobody has timed while time is left",
     )
     parser.add_argument(
         "--only",
@@ -111,7 +111,8 @@ class _Command:
         self.arguments = arguments
         name = experiment.name
         tail = "" if arguments.preset == "cpu" else f"-{arguments.preset}"
-        self.out: Path = arguments.out or Path("results") / f"{name}{tail}"
+        self.usual = Path("results") / f"{name}{tail}"
+        self.out: Path = arguments.out or self.usual
         self.runs = self.out / "runs"
 
     def execute(self) -> int:
@@ -169,7 +170,7 @@ class _Command:
         return _Planned(cell, job, done[-1] if done else None)
 
     def _tell(self, cells: Sequence[Cell], preset: Preset) -> None:
-        took, total, unknown = self._took(), 0.0, 0
+        took, total, known, unknown = self._took(), 0.0, 0, 0
         index = Index(self.runs)
         for number, cell in enumerate(cells, start=1):
             overrides, done = cell.full_overrides(self.runs), False
@@ -178,14 +179,14 @@ class _Command:
                 overrides, done = plan.job.overrides, plan.found is not None
             seconds = took.get(cell.slug, cell.seconds)
             if not done:
-                total, unknown = total + (seconds or 0.0), unknown + (seconds is None)
+                total += seconds or 0.0
+                known, unknown = known + (seconds is not None), unknown + (seconds is None)
             told = "finished" if done else _duration(seconds)
             say(f"# {number}/{len(cells)} {cell.slug}: {told}")
             say(cell.shown(overrides))
         for note in preset.notes:
             say(f"# {note}")
-        more = f", and {unknown} cells that nobody has timed" if unknown else ""
-        say(f"# in all {_duration(total)} on one core{more}; results in {self.out}")
+        say(f"# {_in_all(total, known, unknown)}; results in {self.out}")
 
     def _run(self, cells: Sequence[Cell]) -> None:
         took, started = self._took(), time.monotonic()
@@ -214,30 +215,29 @@ class _Command:
         draw(results, self.experiment.report(results), self.out)
 
     def _took(self) -> dict[str, float]:
-        """Seconds of the cells that were run before, here or for the committed results."""
-        took: dict[str, float] = {}
-        for folder in sorted(self.runs.glob("*")):
-            records = (*folder.glob(RECORD), *folder.glob(f"*/{RECORD}"))
-            spans = [_span(path) for path in records]
-            if spans and None not in spans:
-                took[folder.name] = sum(filter(None, spans))
-        return took
+        """Seconds of the cells by name, from records here, else from the committed results."""
+        preset = self.arguments.preset
+        return seconds_taken(self.usual, preset) | seconds_taken(self.out, preset)
 
 
-def _span(path: Path) -> float | None:
-    try:
-        record = RunRecord.load(path)
-        start, end = (datetime.fromisoformat(t) for t in (record.started, record.finished or ""))
-    except (InputError, ValueError):
-        return None
-    return (end - start).total_seconds()
+def _in_all(total: float, known: int, unknown: int) -> str:
+    """What is left to run: seconds of the cells that are timed, and the number of the others."""
+    timed = f"{_duration(total)} ({total:.0f} s)"
+    if not unknown:
+        return f"in all {timed}" if known else "nothing is left to run"
+    untimed = f"{_cells(unknown)} that nobody has timed"
+    return f"in all {timed} for {_cells(known)}, and {untimed}" if known else f"in all {untimed}"
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell{'s' * (count != 1)}"
 
 
 def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "time unknown"
     if seconds < 90:
-        return f"about {seconds:.0f} s"
+        return f"about {max(1.0, seconds):.0f} s"
     if seconds < 5400:
         return f"about {seconds / 60:.0f} min"
     return f"about {seconds / 3600:.1f} h" if seconds < 172800 else f"about {seconds / 86400:.1f} d"

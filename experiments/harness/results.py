@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from symadj.config.roles import role
 
 from harness.cell import Cell
+from symadj import SolverSettings
 from symadj.errors import InputError
 from symadj.files import write_text
 from symadj.launch.index import Run
@@ -24,10 +26,10 @@ from symadj.terminal import say
 FILE = "records.json"
 SCHEMA = 1
 _ROWS = 101
-_DROPPED = {"data_dir", "out", "name", "isolate", "fresh", "resume", "max_seconds", "figures"}
-_CONTROL = {
-    *("max_steps", "safety", "min_factor", "max_factor", "pi_beta"),
-    *("min_step", "step_t", "jump_t"),
+_USUAL = {
+    f"solver.{setting.name}": setting.default
+    for setting in fields(SolverSettings)
+    if setting.name not in ("method", "rtol", "atol")
 }
 
 
@@ -82,13 +84,7 @@ class Results:
         Raises:
             InputError: it is not there, or something else.
         """
-        path = folder / FILE
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read ({error}); run the experiment.") from error
-        if not isinstance(kept, dict) or kept.get("schema") != SCHEMA or "cells" not in kept:
-            raise InputError(f"{path} holds no records of an experiment of schema {SCHEMA}.")
+        kept = _read(folder / FILE)
         rows, tables = [], []
         for cell in kept["cells"]:
             around = kept["environments"][cell["environment"]]
@@ -103,6 +99,35 @@ class Results:
         if kept["missing"]:
             notes.append(f"Unfinished: {kept['missing']} cells were not run or ended early.")
         return Results(kept["preset"], runs, notes, tables)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); run the experiment.") from error
+    if not isinstance(kept, dict) or kept.get("schema") != SCHEMA or "cells" not in kept:
+        raise InputError(f"{path} holds no records of an experiment of schema {SCHEMA}.")
+    return kept
+
+
+def seconds_taken(folder: Path, preset: str) -> dict[str, float]:
+    """Seconds of each cell that `records.json` has, by the cell's name; without a training's test.
+
+    Args:
+        folder: of the results; none there: nothing.
+        preset: whose cells they are; those of another one say nothing.
+    """
+    try:
+        kept = _read(folder / FILE)
+    except InputError:
+        return {}
+    took: dict[str, float] = {}
+    for cell in kept["cells"] if kept["preset"] == preset else ():
+        if (total := cell["record"]["seconds"].get("total")) is not None:
+            slug = Cell(cell["command"], (), cell["labels"]).slug
+            took[slug] = took.get(slug, 0.0) + total
+    return took
 
 
 def save(
@@ -145,9 +170,10 @@ def save(
 
 
 def trimmed(record: RunRecord) -> dict[str, Any]:
-    """A record without its environment, its traceback and settings that were not used.
+    """A record without its environment, its traceback and settings that say nothing.
 
-    Of a user's file only the name is kept.
+    Those are where it lay and how it was started, what is null or empty, and what is usual for the
+    control of steps. Of a user's file only the name is kept.
     """
     kept = asdict(record)
     del kept["environment"]
@@ -157,14 +183,17 @@ def trimmed(record: RunRecord) -> dict[str, Any]:
     return kept
 
 
-def _used(config: Mapping[str, Any]) -> dict[str, Any]:
+def _used(config: Mapping[str, Any], section: str = "") -> dict[str, Any]:
     used = {}
     for name, value in config.items():
-        if name in _DROPPED or name in _CONTROL or value is None or value == []:
+        key = f"{section}{name}"
+        if value is None or value == [] or not role(key).tells_runs_apart:
             continue
-        if name == "path":
+        if key in _USUAL and value == _USUAL[key]:
+            continue
+        if key == "data.path":
             value = Path(str(value)).name
-        used[name] = _used(value) if isinstance(value, dict) else value
+        used[name] = _used(value, f"{key}.") if isinstance(value, dict) else value
     return used
 
 

@@ -19,7 +19,7 @@ class VectorData:
     Attributes:
         name: shown in tables and in the header of a run.
         dim: entries of a vector.
-        train, val, test: [n, dim], float64 where they were given so, until `round_to`; else float32.
+        train, val, test: [n, dim]; float64 if they were given so, until `round_to`; else float32.
         note: one line: what the data are, and whether they stand in for others.
         columns: the entries' names, where they have any.
         image_shape: (height, width) of a vector shown as an image; None: it is none.

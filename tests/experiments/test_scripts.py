@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -18,11 +20,12 @@ import table2
 import table3
 import table4
 import tolerance
-from harness import Cell, main
+from harness import Cell, Preset, main
 from harness.cell import APPS
-from harness.results import FILE
+from harness.results import FILE, trimmed
 from symadj.config.compose import to_yaml
 from symadj.config.saved import saved_config
+from symadj.records.record import RunRecord
 from symadj.report.names import MISSING
 
 SCRIPTS = (table2, table3, table4, tolerance, rounding, steps, peers, scale)
@@ -56,7 +59,9 @@ def test_a_dry_run_prints_commands_that_compose(
         config = app.configuration(overrides)
         assert config["out"] == str(tmp_path / "out" / "runs")
         assert config["name"] == cell.slug
-    assert lines[-1].startswith("# in all about")
+    unknown = sum(cell.seconds is None for cell in cells)
+    assert ("nobody has timed" in lines[-1]) == (unknown > 0)
+    assert ("in all about" in lines[-1]) == (unknown < len(cells))
     assert not (tmp_path / "out").exists()
 
 
@@ -125,7 +130,54 @@ def test_likelihood_and_cost_of_table_2_are_of_different_runs(
     assert "–" not in symplectic
     capsys.readouterr()
     assert run(table2, *smoke, "--dry-run") == 0
-    assert "in all about 0 s" in capsys.readouterr().out
+    assert "nothing is left to run" in capsys.readouterr().out
+
+
+def test_a_dry_run_tells_what_cells_took_before(tmp_path: Path, capsys) -> None:
+    smoke = ("--preset", "smoke", "--out", tmp_path)
+    assert run(steps, *smoke, "--only", "N-2") == 1
+    kept = json.loads((tmp_path / FILE).read_text())
+    for cell in kept["cells"]:
+        cell["record"]["seconds"]["total"] = 1000.0
+    (tmp_path / FILE).write_text(json.dumps(kept))
+    shutil.rmtree(tmp_path / "runs")
+    capsys.readouterr()
+    assert run(steps, *smoke, "--dry-run") == 0
+    told = capsys.readouterr().out
+    assert "N-2: about 83 min" in told, "five methods at 1,000 seconds"
+    assert "N-4: about 20 s" in told
+    kept["preset"] = "paper"
+    (tmp_path / FILE).write_text(json.dumps(kept))
+    assert run(steps, *smoke, "--dry-run") == 0
+    assert "83 min" not in capsys.readouterr().out
+
+
+def test_cells_that_nobody_has_timed_are_counted_and_take_no_0_seconds(
+    tmp_path: Path, capsys, monkeypatch
+) -> None:
+    timed, *others = cells_of(steps, "smoke")
+    untimed = [replace(cell, seconds=None) for cell in others]
+    presets = {"cpu": lambda _: Preset(untimed), "paper": lambda _: Preset([timed, *untimed])}
+    monkeypatch.setattr(steps, "EXPERIMENT", replace(steps.EXPERIMENT, presets=presets))
+    dry = ("--out", tmp_path, "--dry-run")
+    assert run(steps, *dry) == 0
+    assert "# in all 1 cell that nobody has timed;" in capsys.readouterr().out
+    assert run(steps, *dry, "--preset", "paper") == 0
+    assert "s) for 1 cell, and 1 cell that nobody has timed;" in capsys.readouterr().out
+
+
+def test_a_kept_record_has_what_made_its_run() -> None:
+    config = {
+        "out": "results/x",
+        "data": {"name": "moons", "path": "/home/me/table.csv", "data_dir": "/data"},
+        "solver": {"rtol": 1e-5, "safety": 0.9, "max_factor": 5.0, "num_steps": None, "jump_t": []},
+        "train": {"steps": 3, "max_seconds": 9.0, "figures": False},
+    }
+    assert trimmed(RunRecord("a", config=config))["config"] == {
+        "data": {"name": "moons", "path": "table.csv"},
+        "solver": {"rtol": 1e-5, "max_factor": 5.0},
+        "train": {"steps": 3, "max_seconds": 9.0},
+    }
 
 
 def test_roll_outs_are_kept_with_the_records(tmp_path: Path, monkeypatch) -> None:

@@ -9,9 +9,9 @@ import torch
 
 from symadj.config.build import build
 from symadj.config.compose import compose, run_settings
+from symadj.config.schema import DTYPES
 from symadj.errors import InputError
 from symadj.run.parts import Parts, build_parts, model_arguments
-from symadj.run.settings import DTYPES
 
 SMALL = ("data=mass_spring", "data.samples=4")
 
