@@ -20,6 +20,7 @@ from symadj.records.record import RunRecord
 from symadj.run.checkpoint import save_checkpoint
 from symadj.tasks.density import Density
 from tests.bench.small import small_cases
+from tests.devices import DEVICES
 
 PLAN = Plan(repeats=2, warmup=1, isolate=False)
 LOOSE = ("solver.rtol=1e-2", "solver.atol=1e-2", "model.components=2")
@@ -235,8 +236,9 @@ def test_weights_of_another_model_are_refused(tmp_path) -> None:
             BenchProblem.of(case.config, str(path))
 
 
-def test_in_bfloat16_the_gradient_has_the_error_of_its_digits() -> None:
-    (case,) = small_cases("solver=rk4", "solver.num_steps=3")
+@pytest.mark.parametrize("device", DEVICES)
+def test_in_bfloat16_the_gradient_has_the_error_of_its_digits(device: str) -> None:
+    (case,) = small_cases("solver=rk4", "solver.num_steps=3", f"device={device}")
     reference = Reference.of(BenchProblem.of(case.config))
     (record,) = measure([case], replace(PLAN, autocast="bfloat16"), reference)
     # 8 bits: far from float32's 1e-7, and still the gradient.

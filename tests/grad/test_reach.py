@@ -21,6 +21,7 @@ from symadj import (
     solve,
 )
 from symadj.grad import GradientMethod
+from tests.devices import DEVICES
 from tests.fields import Energy, Pair, Wave, start
 from tests.grad.variants import KEEPING, OFFLOADED
 
@@ -230,8 +231,9 @@ def test_torch_func_inside_the_field(gradient: str) -> None:
         assert (mine - other).norm() < tolerance * other.norm()
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("gradient", ALL)
-def test_autocast_holds_in_both_passes(gradient: str) -> None:
+def test_autocast_holds_in_both_passes(gradient: str, device: str) -> None:
     class Narrow(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -244,10 +246,11 @@ def test_autocast_holds_in_both_passes(gradient: str) -> None:
             self.seen.add(k.dtype)
             return k
 
-    field, y0 = Narrow(), start(4, 3, dtype=torch.float32)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        field(T[0], y0)  # fills autocast's own cache of cast weights
-        ys = odeint(field, y0, T, rtol=1e-2, atol=1e-2, gradient=gradient)
+    field, t = Narrow().to(device), T.to(device)
+    y0 = start(4, 3, dtype=torch.float32).detach().to(device).requires_grad_()
+    with torch.autocast(device, dtype=torch.bfloat16):
+        field(t[0], y0)  # fills autocast's own cache of cast weights
+        ys = odeint(field, y0, t, rtol=1e-2, atol=1e-2, gradient=gradient)
     ys[-1].sum().backward()
     assert field.seen == {torch.bfloat16}
     assert ys.dtype == torch.float32

@@ -18,6 +18,8 @@ from symadj import IncompatibleError, InputError, odeint, solve
 from symadj.errors import StorageError
 from symadj.grad import ACA, Symplectic
 from symadj.grad.stores import Blocks, Disk
+from symadj.grad.stores.places import Host
+from tests.devices import DEVICES
 from tests.fields import Wave, start
 
 T = torch.tensor([0.0, 1.0], dtype=torch.float64)
@@ -215,14 +217,43 @@ def test_blocks_hold_the_bits_of_tensors_of_several_shapes() -> None:
         assert torch.equal(place.get(key), tensor)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_offload_to_the_host_gives_the_same_gradient() -> None:
-    field, y0 = Wave().cuda(), start(64, 3).detach().cuda().requires_grad_()
+OFFLOADS = [
+    Symplectic(),
+    Symplectic(offload="cpu"),
+    Symplectic("stages", offload="cpu"),
+    Symplectic("revolve", slots=2, offload="cpu"),
+    Symplectic(offload="disk"),
+    Symplectic("stages", offload="disk"),
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_is_offloaded_comes_back_with_the_same_bits(device: str) -> None:
+    field, y0 = Wave().to(device), start(64, 3).detach().to(device).requires_grad_()
     found = []
-    for gradient in (Symplectic(), Symplectic(offload="cpu"), Symplectic("stages", offload="cpu")):
-        solution = solve(field, y0, T.cuda(), rtol=1e-4, gradient=gradient)
+    for gradient in OFFLOADS:
+        solution = solve(field, y0, T.to(device), rtol=1e-4, gradient=gradient)
         found.append(torch.autograd.grad(solution.ys.sin().sum(), [y0, field.weight]))
-        assert (solution.stats.checkpoint_bytes == 0) == (gradient.keeping.offload == "cpu")
+        offload = gradient.keeping.offload
+        away = offload == "disk" or (offload == "cpu" and device == "cuda")
+        assert (solution.stats.checkpoint_bytes == 0) == away
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_host_keeps_a_device_s_tensor_in_pinned_memory(device: str) -> None:
+    given = torch.randn(1000, 3, device=device)
+    place, expected = Host(), given.cpu().clone()
+    kept = place.put(given)
+    # Queued on the stream that made the copy: what comes later cannot spoil it.
+    if device == "cuda":
+        given.zero_()
+        torch.cuda.synchronize()
+    assert kept.copy.device.type == "cpu"
+    assert kept.copy.is_pinned() == (device == "cuda")
+    assert torch.equal(kept.copy, expected)
+    back = place.get(kept)
+    assert back.device.type == device
+    assert torch.equal(back.cpu(), expected)
+    assert place.resident(kept) == (0 if device == "cuda" else given.nbytes)

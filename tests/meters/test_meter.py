@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from symadj import GRADIENTS, odeint
 from symadj.errors import IncompatibleError, InputError, MemoryBudgetExceeded, SymadjError
 from symadj.meters.meter import (
     METERS,
@@ -16,8 +17,7 @@ from symadj.meters.meter import (
     ProfilerMeter,
     make_meter,
 )
-
-cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+from tests.devices import DEVICES, needs_cuda
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -297,8 +297,7 @@ def test_a_budget_of_nothing_is_refused(budget: int) -> None:
 # CUDA: the allocator hands out multiples of 512 bytes.
 
 
-@cuda
-@pytest.mark.gpu
+@needs_cuda
 def test_the_cuda_meter_reads_the_allocator() -> None:
     before = torch.ones(1024, device="cuda")
     meter = make_meter("auto", "cuda")
@@ -317,8 +316,7 @@ def test_the_cuda_meter_reads_the_allocator() -> None:
     assert (meter.peak_bytes, meter.live_bytes()) == (0, 0)
 
 
-@cuda
-@pytest.mark.gpu
+@needs_cuda
 def test_the_cuda_meter_reserves_anew_at_each_entry() -> None:
     meter = make_meter("cuda", "cuda")
     reserved = []
@@ -330,15 +328,13 @@ def test_the_cuda_meter_reserves_anew_at_each_entry() -> None:
     assert reserved[0] == reserved[1] >= 2**26
 
 
-@cuda
-@pytest.mark.gpu
+@needs_cuda
 def test_the_cuda_meter_checks_its_budget_at_the_end() -> None:
     with pytest.raises(MemoryBudgetExceeded, match="8192 bytes"), make_meter("cuda", "cuda", 8191):
         torch.zeros(2048, device="cuda")
 
 
-@cuda
-@pytest.mark.gpu
+@needs_cuda
 def test_a_second_cuda_meter_on_a_device_is_refused() -> None:
     with (
         make_meter("cuda", "cuda:0"),
@@ -348,8 +344,7 @@ def test_a_second_cuda_meter_on_a_device_is_refused() -> None:
         pytest.fail("entered")
 
 
-@cuda
-@pytest.mark.gpu
+@needs_cuda
 def test_the_profiler_meter_reads_a_cuda_device() -> None:
     net, x = mlp(64, 3).cuda(), torch.randn(100, 64, device="cuda")
     loss_step(net, x)  # workspaces of the libraries are made once
@@ -360,3 +355,66 @@ def test_the_profiler_meter_reads_a_cuda_device() -> None:
             loss_step(net, x)
         peaks.append(meter.peak_bytes)
     assert peaks[1] == pytest.approx(peaks[0], rel=0.02)
+
+
+def peak_by_hand(step: Callable[[], object], device: str) -> int:
+    """The peak of a step by torch's own account: the allocator's counters, or the profiler's."""
+    gc.collect()
+    if device == "cpu":
+        with ProfilerMeter() as profiler:
+            step()
+        return profiler.peak_bytes
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    step()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def solve_step(gradient: str, device: str) -> Callable[[], None]:
+    """A forward and backward pass of a flow without formulas of its own, weights included."""
+    torch.manual_seed(0)
+    net = mlp(64, 3).to(device)
+    y0 = torch.randn(256, 64).to(device).requires_grad_()
+    t = torch.tensor([0.0, 1.0], device=device)
+
+    def step() -> None:
+        net.zero_grad()
+        y0.grad = None
+        field = lambda t, y: net(y)  # noqa: E731
+        steps = {"num_steps": 8}
+        ys = odeint(field, y0, t, method="rk4", options=steps, gradient=gradient,
+                    params=tuple(net.parameters()))  # fmt: skip
+        ys[-1].square().sum().backward()
+
+    step()  # libraries make their workspaces once
+    net.zero_grad()
+    y0.grad = None
+    return step
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_every_method_s_peak_is_that_of_torch_s_own_counters(gradient: str, device: str) -> None:
+    step = solve_step(gradient, device)
+    with make_meter("auto", device) as meter:
+        step()
+    metered = meter.peak_bytes
+    again = solve_step(gradient, device)
+    assert metered == pytest.approx(peak_by_hand(again, device), rel=0.01)
+    assert metered > 0
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_methods_that_keep_less_have_lower_peaks(device: str) -> None:
+    peaks = {}
+    for gradient in GRADIENTS:
+        step = solve_step(gradient, device)
+        with make_meter("auto", device) as meter:
+            step()
+        peaks[gradient] = meter.peak_bytes
+    assert peaks["symplectic"] < peaks["aca"] < 0.5 * peaks["checkpoint"]
+    assert peaks["adjoint"] < 0.5 * peaks["checkpoint"]
+    assert peaks["checkpoint"] <= 1.1 * peaks["backprop"]

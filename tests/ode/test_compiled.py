@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from symadj.meters.meter import ProfilerMeter
 from symadj.models.cnf import DensityField
 from symadj.models.mlp import MLP
 from symadj.ode import compiled, compiled_functions
+from tests.devices import DEVICES
 
 DOUBLE = torch.float64
 BATCH, DIM = 40, 2
@@ -44,7 +46,8 @@ class Plain(nn.Module):
 
 def density(network: nn.Module, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
-    return DensityField(network, torch.randn(BATCH, DIM, dtype=DOUBLE, generator=generator))
+    noise = torch.randn(BATCH, DIM, dtype=DOUBLE, generator=generator)
+    return DensityField(network, noise.to(next(network.parameters()).device))
 
 
 def plain(network: nn.Module, seed: int = 0) -> nn.Module:
@@ -75,7 +78,7 @@ def gradients(field: nn.Module, y0: Any, times: list[float], **arguments: Any) -
 
 def solved(field: Any, y0: Any, times: list[float], **arguments: Any) -> Solution:
     arguments = {"rtol": 1e-2, "atol": 1e-2, "method": "bosh3", **arguments}
-    return solve(field, y0, torch.tensor(times, dtype=DOUBLE), **arguments)
+    return solve(field, y0, torch.tensor(times, dtype=DOUBLE, device=y0[0].device), **arguments)
 
 
 def start(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -84,21 +87,21 @@ def start(seed: int = 0) -> tuple[Tensor, Tensor]:
     return z, torch.zeros(BATCH, dtype=DOUBLE)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("store", ["steps", "stages"])
 def test_gradients_are_those_of_frozen_grid_backpropagation(
-    network: MLP, store: str, flow: Flow
+    network: MLP, store: str, flow: Flow, device: str
 ) -> None:
     times = [0.0, 0.4, 1.0]
-    field = flow(network)
-    ours = solved(
-        field, start(), times, options={"compile": True}, gradient=Symplectic(store=store)
-    )
+    # The network of the other tests stays where it is.
+    field = flow(network if device == "cpu" else copy.deepcopy(network).to(device))
+    y0 = tuple(part.to(device) for part in start())
+    compiled = {"options": {"compile": True}, "gradient": Symplectic(store=store)}
+    ours = solved(field, y0, times, **compiled)
     grid = [*ours.steps.t.tolist(), ours.steps.end]
     fixed = {"options": {"grid": grid}, "gradient": "backprop"}
-    found = gradients(
-        field, start(), times, options={"compile": True}, gradient=Symplectic(store=store)
-    )
-    for mine, exact in zip(found, gradients(field, start(), times, **fixed), strict=True):
+    found = gradients(field, y0, times, **compiled)
+    for mine, exact in zip(found, gradients(field, y0, times, **fixed), strict=True):
         torch.testing.assert_close(mine, exact, rtol=1e-12, atol=1e-12)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from symadj.config.compose import compose
 from symadj.config.saved import saved_config
 from symadj.errors import IncompatibleError, InputError
 from symadj.records.history import read_history
@@ -18,6 +19,7 @@ from symadj.records.record import RunRecord
 from symadj.run.checkpoint import load_checkpoint, load_tensors
 from symadj.run.train import train
 from symadj.tasks.density import Density
+from tests.devices import CUDA
 from tests.standins import losses, standin_config, train_quietly
 
 
@@ -351,3 +353,29 @@ def test_a_plot_that_fails_costs_no_result(tmp_path: Path, monkeypatch: pytest.M
     record, directory = train_quietly(tmp_path, "train.figures=true")
     assert record.status == "ok"
     assert "disk full" in (directory / "log.txt").read_text()
+
+
+ON_DEVICES = [
+    pytest.param("cpu", "false", id="cpu"),
+    pytest.param("cuda", "false", id="cuda", marks=CUDA.marks),
+    pytest.param("cuda", "true", id="cuda-compiled", marks=CUDA.marks),
+]
+
+
+@pytest.mark.parametrize(("device", "compiled"), ON_DEVICES)
+def test_a_flow_trains_alike_on_every_device(tmp_path: Path, device: str, compiled: str) -> None:
+    def trained(name: str, *overrides: str) -> RunRecord:
+        small = ("experiment=quick", "train.steps=4", "train.figures=false", "model.trace=exact")
+        place = (f"out={tmp_path}", f"name={name}", "measure.warmup=0", *small)
+        return train(compose("train", [*place, *overrides]))
+
+    record = trained("a", f"device={device}", f"compile={compiled}")
+    assert record.status == "ok"
+    assert record.environment["device"].startswith(device)
+    assert record.memory is not None
+    assert record.memory["meter"] == ("cuda" if device == "cuda" else "dispatch")
+    assert (record.memory["reserved_bytes"] is None) == (device == "cpu")
+    assert record.memory["peak_bytes"] > record.memory["checkpoints_bytes"] > 0
+    reference = trained("b", "device=cpu", "grad=backprop")
+    for name, value in record.metrics.items():
+        assert value == pytest.approx(reference.metrics[name], rel=1e-3)
