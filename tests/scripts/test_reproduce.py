@@ -1,0 +1,152 @@
+"""scripts/reproduce.sh, over stand-ins for the experiments."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.stand_in import Checkout
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+
+EXPERIMENT = """
+if "--dry-run" in sys.argv:
+    print("# {told}; results in x")
+    sys.exit()
+out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+out.mkdir(parents=True, exist_ok=True)
+(out / "table.md").write_text("new")
+(out / "records.json").write_text('{{"missing": {missing},\\n"cells": []}}')
+"""
+BENCH = """
+(folder / "row").mkdir(parents=True)
+(folder / "row" / "record.json").write_text('{"seconds": {"total": 1}}')
+(folder / "table.md").write_text("new")
+"""
+TRAIN = """
+folder = folder or pathlib.Path(named["resume"])
+(folder / "plots").mkdir(parents=True, exist_ok=True)
+(folder / "plots" / "samples.png").write_text("new")
+(folder / "history.csv").write_text("new")
+done = "resume" in named or not pathlib.Path("cut").exists()
+(folder / "checkpoint.pt").write_text("")
+(folder / "record.json").write_text('{"status": "%s"}' % ("ok" if done else "interrupted"))
+sys.exit(0 if done else 130)
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    made = Checkout(tmp_path / "checkout")
+    told = {
+        "steps": "in all about 6 min (360 s)",
+        "scale": "in all about 2 min (100 s) for 3 cells, and 2 cells that nobody has timed",
+        "peers": "in all 4 cells that nobody has timed",
+    }
+    for name, line in told.items():
+        made.command(f"experiments/{name}.py", EXPERIMENT.format(told=line, missing=0))
+    made.command("symadj/cli/bench.py", BENCH)
+    made.command("symadj/cli/train.py", TRAIN)
+    made.write("results/digits/samples.png", "old")
+    record = {
+        "kind": "train",
+        "iterations": 10,
+        "config": {"train": {"steps": 40}},
+        "seconds": {"total": 60.0},
+    }
+    made.write("results/digits/record.json", json.dumps(record))
+    made.commit()
+    return made
+
+
+def test_times_are_added_and_what_nobody_has_timed_is_counted(checkout: Checkout) -> None:
+    done = checkout.run("reproduce.sh", "--dry-run", "--only", "steps,scale,peers,digits,bench/kdv")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(maxsplit=1) for line in lines[:5]] == [
+        ["steps", "about 6 min"],
+        ["scale", "about 2 min, and 2 cells that nobody has timed"],
+        ["peers", "time unknown: 4 cells that nobody has timed"],
+        ["digits", "about 4 min"],
+        ["bench/kdv", "time unknown: 1 cell that nobody has timed"],
+    ]
+    # 360 + 100 + 4 * 60 s
+    assert "in all: about 12 min, and 7 cells that nobody has timed, for 5 of 5 results" in lines[5]
+    assert all("--dry-run" in call for call in checkout.calls)
+
+
+def test_what_is_not_committed_is_refused_unless_allowed(checkout: Checkout) -> None:
+    checkout.write("new.py", "")
+    refused = checkout.run("reproduce.sh", "--only", "steps")
+    assert refused.returncode == 2
+    assert "new.py" in refused.stderr
+    assert checkout.calls == []
+    allowed = checkout.run("reproduce.sh", "--only", "steps", "--allow-dirty")
+    assert allowed.returncode == 0, allowed.stderr
+    assert "-dirty" in allowed.stdout
+
+
+def test_what_is_in_no_git_is_refused_unless_allowed(checkout: Checkout) -> None:
+    shutil.rmtree(checkout.path / ".git")
+    refused = checkout.run("reproduce.sh", "--dry-run", "--only", "steps")
+    assert refused.returncode == 2
+    assert "no commit of git" in refused.stderr
+    assert (
+        checkout.run("reproduce.sh", "--dry-run", "--only", "steps", "--allow-dirty").returncode
+        == 0
+    )
+
+
+def test_the_same_command_runs_what_is_missing_and_install_copies_it(checkout: Checkout) -> None:
+    chosen = ("--only", "steps,bench/kdv,digits")
+    checkout.write("calls", "")
+    (checkout.path / "cut").touch()
+    cut = checkout.run("reproduce.sh", *chosen, "--allow-dirty", "--out", "results/runs/r")
+    assert cut.returncode == 130, "Ctrl-C in a training"
+    (checkout.path / "cut").unlink()
+    for _ in range(2):
+        done = checkout.run("reproduce.sh", *chosen, "--out", "results/runs/r")
+        assert done.returncode == 0, done.stderr
+    assert [call.split()[0] for call in checkout.calls] == ["steps", "bench", "train", "train"]
+    assert checkout.calls[-1] == "train resume=results/runs/r/digits"
+    assert (checkout.path / "results/digits/samples.png").read_text() == "old"
+    installed = checkout.run("reproduce.sh", *chosen, "--out", "results/runs/r", "--install")
+    assert installed.returncode == 0, installed.stderr
+    for name in ("digits/samples.png", "steps/table.md", "bench/kdv/table.md"):
+        assert (checkout.path / "results" / name).read_text() == "new"
+    [record] = json.loads((checkout.path / "results/bench/kdv/records.json").read_text())
+    assert record == {"seconds": {"total": 1}}
+
+
+def test_an_unfinished_experiment_is_named(checkout: Checkout) -> None:
+    checkout.command("experiments/steps.py", EXPERIMENT.format(told="", missing=3))
+    done = checkout.run("reproduce.sh", "--only", "steps,scale", "--allow-dirty")
+    assert done.returncode == 1
+    assert "not done: steps;" in done.stdout
+
+
+def test_nothing_starts_when_the_time_is_up(checkout: Checkout) -> None:
+    done = checkout.run("reproduce.sh", "--only", "steps,digits", "--max-minutes", "0")
+    assert done.returncode == 1
+    assert checkout.calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--only", "table9"), "table9: no such result"),
+        (("--max-minutes", "ten"), "whole number"),
+        (("--out", "a b"), "letters, digits"),
+        (("--fast",), "unknown argument --fast"),
+        (("--only",), "needs a value"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    checkout: Checkout, arguments: tuple[str, ...], message: str
+) -> None:
+    done = checkout.run("reproduce.sh", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
