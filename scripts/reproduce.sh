@@ -109,7 +109,7 @@ command_of() {
     bench/kdv)
       COMMAND=(bench experiment=kdv solver=dop853 train.batch_size=200 threads=1 repeats=3
         'grads=[backprop,checkpoint,aca,adjoint,symplectic,symplectic_stages]') ;;
-    digits) COMMAND=(train solver=dopri5 grad=symplectic) ;;
+    digits) COMMAND=(train solver=dopri5 grad=symplectic train.max_seconds=null) ;;
     gallery/checkerboard)
       COMMAND=(train data=toy2d data.name=checkerboard optim=adam optim.lr=5e-3 train.ema=0.995
         train.steps=4000 train.max_seconds=null) ;;
