@@ -141,6 +141,7 @@ report() {
   for log in versions nvidia-smi tests training benchmark compiled bfloat16 meter; do
     [[ -f $WORK/$log.log ]] || continue
     printf '\n## %s\n\n```\n' "$log"
+    # shellcheck disable=SC2016  # backquotes that would end the block
     tail -n 60 "$WORK/$log.log" | tr -d '\r\033' | sed 's/```/` ` `/g'
     echo '```'
   done
