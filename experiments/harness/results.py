@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from symadj.config.roles import role
+from symadj.config.schema import role
 
 from harness.cell import Cell
 from symadj import SolverSettings
