@@ -12,8 +12,9 @@ from symadj.config.bench import OWN, BenchSettings
 from symadj.config.rows import changed
 from symadj.config.schema import Config
 from symadj.errors import InputError
-from symadj.report.names import AUTOGRAD_TRACE
 
+AUTOGRAD_TRACE = ", autograd trace"
+"""Behind the label of a method whose trace comes from a reverse-mode pass inside the field."""
 STAND_INS = {"dop853": "dopri8"}
 """Solvers that other software lacks, and what it has in their place: for DOP853 the 8(7) pair of
 Prince and Dormand (1981) in 13 stages."""

@@ -23,8 +23,8 @@ from symadj.bench.measure import (
 )
 from symadj.bench.problem import BenchProblem
 from symadj.bench.reference import Reference
+from symadj.bench.report import Measured, line_of, markdown, write_tables
 from symadj.bench.row import Row, describe
-from symadj.bench.table import Measured, line_of, markdown, write_tables
 from symadj.config.bench import BenchSettings, bench_settings
 from symadj.config.build import build
 from symadj.config.compose import to_yaml
