@@ -36,6 +36,11 @@ class Peer:
     adjoint: bool = False
     tangent: bool = True
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What its figures depend on, by the names of the packages."""
+        return (self.package, "jax") if self.package == "diffrax" else (self.package,)
+
 
 VARIANTS = (
     Peer("torchdiffeq", "torchdiffeq"),

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from symadj.bench.cases import PRODUCTS, STAND_INS
-from symadj.bench.measure import Plan
+from symadj.config.bench import BenchSettings
 from symadj.files import write_text
 from symadj.records.record import RunRecord
 from symadj.report.bars import cost_bars
@@ -27,13 +27,13 @@ class Measured:
 
     Attributes:
         title: solver, batch and steps.
-        plan: how they were measured.
+        how: they were measured.
         records: of the cases, in their order.
         notes: what went wrong besides.
     """
 
     title: str
-    plan: Plan
+    how: BenchSettings
     records: list[RunRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -112,8 +112,7 @@ def table(group: Measured, quantities: Sequence[Quantity], wide: bool = True) ->
 def notes_of(groups: Sequence[Measured]) -> list[str]:
     """What a reader of the tables must know."""
     records = [record for group in groups for record in group.records]
-    plan = groups[0].plan
-    notes = [text for holds, text in _remarks(plan, records) if holds]
+    notes = [text for holds, text in _remarks(groups[0].how, records) if holds]
     for group in groups:
         failed = [record for record in group.records if record.error is not None]
         notes += group.notes
@@ -121,9 +120,9 @@ def notes_of(groups: Sequence[Measured]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def _remarks(plan: Plan, records: Sequence[RunRecord]) -> list[tuple[bool, str]]:
+def _remarks(how: BenchSettings, records: Sequence[RunRecord]) -> list[tuple[bool, str]]:
     """What there may be to say, and whether it is to be said of these records."""
-    how = "Each row is a process of its own" if plan.isolate else "The rows took turns"
+    turns = "Each row is a process of its own" if how.isolate else "The rows took turns"
     meters = {str(record.memory["meter"]) for record in records if record.memory} - {"xla"}
     metrics = {name for record in records for name in record.metrics}
     labels, solvers = ({getattr(r, name) for r in records} for name in ("grad", "solver"))
@@ -131,8 +130,8 @@ def _remarks(plan: Plan, records: Sequence[RunRecord]) -> list[tuple[bool, str]]
     return [
         (
             True,
-            f"Seconds: median [quartiles] of {plan.repeats} evaluations of the loss and its "
-            f"gradient after {plan.warmup} to warm up, none of them metered. {how}.",
+            f"Seconds: median [quartiles] of {how.repeats} evaluations of the loss and its "
+            f"gradient after {how.warmup} to warm up, none of them metered. {turns}.",
         ),
         (
             True,
@@ -148,7 +147,7 @@ def _remarks(plan: Plan, records: Sequence[RunRecord]) -> list[tuple[bool, str]]
         (
             "gradient_error_converged" in metrics,
             '"(converged)": against the gradient of a solution by dop853 in float64 at rtol = atol '
-            f"= {plan.converged or 0:g}, so that the discretisation's error is in it.",
+            f"= {how.converged or 0:g}, so that the discretisation's error is in it.",
         ),
         (
             any(label.endswith("adjoint") for label in labels),

@@ -25,7 +25,10 @@ Sections = dict[str, Any]
 
 _HOW = "a row needs a list of settings: rows={LABEL:['grad=symplectic','grad.store=stages']}"
 # Rows that differ in these would be rows of different problems, or share a process in vain.
-_SHARED = ("data", "model", "task", "train", "seed", "dtype", "device", "threads")
+_SHARED = (
+    *("data", "model", "task", "train", "seed", "dtype", "device", "threads"),
+    "launcher",
+)
 
 
 class Rows:

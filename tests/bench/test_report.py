@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from symadj.bench.measure import Plan
 from symadj.bench.report import (
     COST,
     DETAILS,
@@ -19,6 +18,7 @@ from symadj.bench.report import (
     table,
     write_tables,
 )
+from symadj.config.bench import BenchSettings
 from symadj.records.record import RunRecord
 
 MIB = 2**20
@@ -59,7 +59,7 @@ def failure(kind: str, status: str, grad: str = "checkpoint") -> RunRecord:
 
 
 def measured(*records: RunRecord) -> Measured:
-    return Measured("dopri5, batch 7", Plan(), list(records))
+    return Measured("dopri5, batch 7", BenchSettings(), list(records))
 
 
 def test_cells_have_their_units_and_the_best_of_a_column_is_marked() -> None:
