@@ -368,9 +368,9 @@ def draw_points(ax: Axes, runs: pd.DataFrame, labels: Sequence[str], name: str) 
             continue
         (value,) = values[at]
         if np.isnan(value):
-            if (status := runs.loc[at, "status"].item()) != "ok":
+            if failure := runs.loc[at, "failure"].item():
                 where_is = ax.get_yaxis_transform()
-                ax.text(0.03, y, status, transform=where_is, fontsize=SMALL_FONT_SIZE, va="center")
+                ax.text(0.03, y, failure, transform=where_is, fontsize=SMALL_FONT_SIZE, va="center")
             continue
         low, high = (
             (runs.loc[at, key].item() for key in quantity.quartiles)

@@ -21,7 +21,7 @@ import torch
 from matplotlib.figure import Figure
 
 from symadj import GRADIENTS, SOLVERS
-from symadj.bench.laws import Size, measure
+from symadj.bench.laws import Size, cost
 from symadj.figures.panels import legend_above
 from symadj.figures.style import PAGE_WIDTH, SMALL_FONT_SIZE, dress, new_figure, style_of
 from symadj.files import write_text
@@ -90,7 +90,7 @@ def measure_all() -> list[dict[str, Any]]:
         for value in spec["values"]:
             size = dataclasses.replace(BASE, **{spec["field"]: value})
             for gradient in GRADIENTS:
-                points.append({"axis": axis, **measure(gradient, size)})
+                points.append({"axis": axis, **cost(gradient, size)})
         print(f"measured along {axis}", flush=True)
     return points
 

@@ -9,8 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from symadj.bench.gradients import flat_gradient
-from symadj.bench.problem import BenchProblem
+from symadj.bench.problem import BenchProblem, flat_gradient
 from symadj.bench.replay import Grid, RecordingIntegrator, ReplayIntegrator
 from symadj.calls.integrator import Integrator
 from symadj.errors import NonFiniteLoss

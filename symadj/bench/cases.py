@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from symadj.config.bench import OWN, BenchSettings
-from symadj.config.rows import changed
 from symadj.config.schema import Config
 from symadj.errors import InputError
-from symadj.report.names import AUTOGRAD_TRACE
 
+AUTOGRAD_TRACE = ", autograd trace"
+"""Behind the label of a method whose trace comes from a reverse-mode pass inside the field."""
 STAND_INS = {"dop853": "dopri8"}
 """Solvers that other software lacks, and what it has in their place: for DOP853 the 8(7) pair of
 Prince and Dormand (1981) in 13 stages."""
@@ -36,6 +35,11 @@ class Peer:
     label: str
     adjoint: bool = False
     tangent: bool = True
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What its figures depend on, by the names of the packages."""
+        return (self.package, "jax") if self.package == "diffrax" else (self.package,)
 
 
 VARIANTS = (
@@ -85,17 +89,19 @@ class Group:
     Attributes:
         title: solver, batch and steps.
         slug: the same for names of directories; empty where there is one group only.
+        config: what the rows share, with the command's own gradient method.
         cases: the rows.
     """
 
     title: str
     slug: str
+    config: Mapping[str, Any]
     cases: tuple[Case, ...]
 
     @property
     def neutral(self) -> dict[str, Any]:
         """The configuration of the group with the gradient method that goes with any solver."""
-        return {**self.cases[0].config, "grad": {"_target_": "symadj.grad.Backprop"}}
+        return {**self.config, "grad": {"_target_": "symadj.grad.Backprop"}}
 
 
 def groups(config: Config, settings: BenchSettings) -> list[Group]:
@@ -105,73 +111,62 @@ def groups(config: Config, settings: BenchSettings) -> list[Group]:
         config: as `symadj.config.bench.compose_bench` gives it.
         settings: the same, typed.
     """
-    plain = dict(config)
-    solvers = plain["solvers"] or {plain["solver"]["method"]: plain["solver"]}
-    batches = settings.batch or [settings.train.batch_size]
-    steps = settings.steps or [_GIVEN]
-    axes = list(itertools.product(solvers, batches, steps))
+    base = {key: value for key, value in config.items() if key not in OWN}
+    names = settings.solvers or [base["solver"]["method"]]
+    per_solver = len(config["groups"]) // len(names)
     found: list[Group] = []
-    for solver, batch, count in axes:
-        base = _base(plain, solvers[solver], batch, count)
-        words, steps_word = [solver, f"batch {batch}"], _steps_word(base["solver"])
-        slug = "_".join(map(_slug, words if count in (_GIVEN, None) else [*words, steps_word]))
-        slug = slug if len(axes) > 1 else ""
-        title = ", ".join(filter(None, [*words, steps_word]))
-        found.append(Group(title, slug, _cases(plain, settings, base)))
+    for number, group in enumerate(config["groups"]):
+        shared = {**base, **group["changes"]}
+        words = [names[number // per_solver], f"batch {shared['train']['batch_size']}"]
+        steps = _steps_word(shared["solver"])
+        counted = settings.steps and shared["solver"].get("num_steps")
+        slug = "_".join(map(_slug, [*words, steps] if counted else words))
+        title = ", ".join(filter(None, [*words, steps]))
+        cases = _cases(settings, shared, group["grads"], group["rows"])
+        found.append(Group(title, slug if len(config["groups"]) > 1 else "", shared, cases))
     return found
 
 
-_GIVEN = -1  # the steps that the solver's own settings say
-
-
-def _base(
-    plain: dict[str, Any], solver: dict[str, Any], batch: int, count: int | None
-) -> dict[str, Any]:
-    config = {key: value for key, value in plain.items() if key not in OWN}
-    config["train"] = {**plain["train"], "batch_size": batch}
-    config["solver"] = dict(solver)
-    if count != _GIVEN:
-        config["solver"] |= {"num_steps": count, "step_size": None, "grid": None}
-    return config
-
-
 def _cases(
-    plain: dict[str, Any], settings: BenchSettings, base: dict[str, Any]
+    settings: BenchSettings,
+    shared: dict[str, Any],
+    grads: Mapping[str, dict[str, Any]],
+    rows: Mapping[str, dict[str, Any]],
 ) -> tuple[Case, ...]:
     own = [
         Case(
             f"{name}{AUTOGRAD_TRACE}" if trace == "autograd" else name,
-            {**base, "grad": node},
+            {**shared, **changes},
             tangent=trace == "tangent",
         )
         for trace in settings.traces
-        for name, node in plain["grads"].items()
+        for name, changes in grads.items()
     ]
-    own += [Case(label, changed(base, changes)) for label, changes in plain["rows"].items()]
-    peers = [
+    own += [Case(label, {**shared, **changes}) for label, changes in rows.items()]
+    peers = [peer for peer in VARIANTS if peer.package in settings.peers]
+    cases = (
+        *own,
         # The section says which of symadj's methods does what the peer's does.
-        Case(peer.label, {**base, "grad": {"_target_": _like(peer)}}, peer, peer.tangent)
-        for peer in VARIANTS
-        if peer.package in settings.peers
-    ]
-    alone = [Case(PRODUCTS.label, {**base, "grad": _SYMPLECTIC}, PRODUCTS)]
-    cases = (*own, *peers, *(alone if settings.products else ()))
+        *(
+            Case(peer.label, {**shared, "grad": {"_target_": _like(peer)}}, peer, peer.tangent)
+            for peer in (*peers, *([PRODUCTS] if settings.products else ()))
+        ),
+    )
     labels = [case.label for case in cases]
     if twice := [label for label in labels if labels.count(label) > 1]:
         raise InputError(f"rows: there is a row {twice[0]!r} already; give it another label.")
     return cases
 
 
-_SYMPLECTIC = {"_target_": "symadj.grad.Symplectic"}
-
-
 def _like(peer: Peer) -> str:
+    if peer is PRODUCTS:
+        return "symadj.grad.Symplectic"
     if peer.package == "diffrax":
         return "symadj.grad.Checkpoint"
     return "symadj.grad.Adjoint" if peer.adjoint else "symadj.grad.Backprop"
 
 
-def _steps_word(solver: dict[str, Any]) -> str:
+def _steps_word(solver: Mapping[str, Any]) -> str:
     if solver.get("num_steps"):
         return f"{solver['num_steps']} steps"
     if solver.get("step_size"):

@@ -74,7 +74,7 @@ class Stack(nn.Module):
         return y
 
 
-def measure(gradient: str | GradientMethod, size: Size, seed: int = 0) -> dict[str, Any]:
+def cost(gradient: str | GradientMethod, size: Size, seed: int = 0) -> dict[str, Any]:
     """Peak live tensor bytes by parts and the counts of one forward and backward pass.
 
     Returns:

@@ -1,23 +1,25 @@
-"""The problem that all rows of a group share: one model, one batch, the same noise every time."""
+"""The problem that all cases of a group share, and the gradient that theirs are held against."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from symadj.bench.gradients import flat_gradient
-from symadj.bench.replay import DrawnAs
+from symadj.bench.replay import DrawnAs, Grid, RecordingIntegrator, ReplayIntegrator
 from symadj.calls.integrator import Integrator
+from symadj.config.bench import BenchSettings
 from symadj.config.compose import run_settings
 from symadj.config.schema import RunSettings
 from symadj.errors import IncompatibleError, InputError
+from symadj.files import write_atomically
+from symadj.ode.settings import SolverSettings
 from symadj.run.parts import Parts, build_parts
 from symadj.run.seed import seed_everything
 from symadj.run.trained import load_weights
@@ -25,7 +27,7 @@ from symadj.run.trained import load_weights
 
 @dataclass
 class BenchProblem:
-    """A model, a batch and an objective.
+    """A model, a batch and an objective: the same noise at every evaluation.
 
     Attributes:
         parts: model, task, solver and gradient method.
@@ -40,30 +42,28 @@ class BenchProblem:
     autocast: torch.dtype | None = None
 
     @staticmethod
-    def of(
-        config: Mapping[str, Any], weights: str | None = None, autocast: str | None = None
-    ) -> BenchProblem:
-        """Makes the problem of a row's configuration; the same seed makes the same problem.
+    def of(config: Mapping[str, Any], how: BenchSettings | None = None) -> BenchProblem:
+        """Makes the problem of a case's configuration; the same seed makes the same problem.
 
         Args:
-            config: of the row.
-            weights: a run's directory, or a file that it keeps weights in; None: fresh ones.
-            autocast: the name of the type that fields are evaluated in; None: that of the state.
+            config: of the case.
+            how: whose weights and autocast hold; None: fresh weights, the type of the state.
 
         Raises:
             InputError: a setting that cannot be used, or weights of another model.
         """
+        how = how or BenchSettings()
         settings = run_settings(config)
         seed_everything(settings.seed)
         parts = build_parts(config, settings)
-        if weights is not None:
+        if how.weights is not None:
             try:
-                load_weights(parts.model, Path(weights))
+                load_weights(parts.model, Path(how.weights))
             except InputError as error:
-                raise InputError(f"weights={weights}: {error}") from error
+                raise InputError(f"weights={how.weights}: {error}") from error
         generator = torch.Generator().manual_seed(settings.seed)
         batch = parts.data.sample_batch(settings.train.batch_size, generator)
-        dtype = None if autocast is None else getattr(torch, autocast)
+        dtype = None if how.autocast is None else getattr(torch, how.autocast)
         return BenchProblem(parts, parts.place(batch), settings, dtype)
 
     def draw_again(self) -> None:
@@ -91,6 +91,72 @@ class BenchProblem:
             loss = self.parts.task.loss(model, self.batch.to(torch.float64), integrator)
         loss.backward()
         return flat_gradient(model.parameters()), float(loss.detach())
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A gradient with the steps that it belongs to.
+
+    Attributes:
+        grids: the accepted steps of every solve of the loss, taken in the dtype of the rows.
+        gradient: of the discrete solution on those steps, with the same weights, batch and noise
+            in float64, by backpropagation.
+        loss: in float64.
+        converged: the gradient of a solution so exact that its steps do not matter; None: unknown.
+    """
+
+    grids: list[Grid]
+    gradient: Tensor
+    loss: float
+    converged: Tensor | None = None
+
+    @staticmethod
+    def of(
+        problem: BenchProblem, grids: list[Grid] | None = None, tolerance: float | None = None
+    ) -> Reference:
+        """Computes the reference.
+
+        Args:
+            problem: what is differentiated.
+            grids: the steps; None: those that the problem's solver accepts.
+            tolerance: rtol = atol of the solve by dop853 in float64 that gives `converged`; None:
+                it is left out.
+        """
+        # Backpropagation does not compile, and what is compiled is to be held against what is not.
+        solver = replace(problem.parts.integrator.solver, compile=False)
+        if grids is None:
+            integrator = RecordingIntegrator(solver)
+            with torch.no_grad():
+                problem.loss(integrator)
+            grids = integrator.grids
+        replay = ReplayIntegrator(solver, "backprop", grids)
+        gradient, loss = problem.replayed_gradient(replay)
+        converged = None
+        if tolerance is not None:
+            exact = Integrator(SolverSettings("dop853", tolerance, tolerance), "symplectic")
+            converged = problem.replayed_gradient(exact)[0]
+        return Reference(grids, gradient, loss, converged)
+
+    def save(self, path: Path) -> None:
+        """Writes it for another process."""
+        write_atomically(path, lambda file: torch.save(vars(self), file))
+
+    @staticmethod
+    def load(path: Path) -> Reference:
+        """Reads what `save` wrote."""
+        return Reference(**torch.load(path, weights_only=True))
+
+
+def flat_gradient(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """All gradients as one float64 vector on the CPU; zeros where a parameter has none."""
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    return torch.cat([part.detach().flatten().double().cpu() for part in parts])
+
+
+def relative_error(gradient: Tensor, reference: Tensor) -> float:
+    """|gradient - reference| / |reference| in the Euclidean norm; 0 where both are zero."""
+    error, scale = float((gradient - reference).norm()), float(reference.norm())
+    return error / scale if scale else (0.0 if error == 0 else float("inf"))
 
 
 def hide_formulas(model: nn.Module) -> None:

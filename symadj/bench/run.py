@@ -5,26 +5,16 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from symadj.bench.cases import Case, Group, groups
-from symadj.bench.measure import (
-    Plan,
-    given_threads,
-    job_of,
-    measure,
-    measure_job,
-    packages,
-    reference_job,
-)
-from symadj.bench.problem import BenchProblem
-from symadj.bench.reference import Reference
-from symadj.bench.row import Row, describe
-from symadj.bench.table import Measured, line_of, markdown, write_tables
+from symadj.bench.measure import Measurement, describe, measure, measure_job, reference_job
+from symadj.bench.problem import BenchProblem, Reference
+from symadj.bench.report import Measured, line_of, markdown, write_tables
 from symadj.config.bench import BenchSettings, bench_settings
 from symadj.config.build import build
 from symadj.config.compose import to_yaml
@@ -38,6 +28,7 @@ from symadj.records.status import Status, story_of
 from symadj.run.directory import check_name, make_run_directory, run_name
 from symadj.run.interrupt import InterruptGuard
 from symadj.terminal import complain, say
+from symadj.threads import given_threads
 
 
 class NotInstalled(IncompatibleError):
@@ -85,7 +76,7 @@ def bench(config: Config, overrides: Sequence[str] = ()) -> BenchResult:
     """
     settings = bench_settings(config)
     todo = [_once_where_missing(group) for group in groups(config, settings)]
-    problem = _check(todo, _plan(settings))
+    problem = _check(todo, settings)
     name = settings.name or run_name(datetime.now(), overrides, settings.seed)
     directory = make_run_directory(Path(settings.out), check_name(name))
     write_text(directory / CONFIG, to_yaml(config))
@@ -102,17 +93,16 @@ class _Bench:
         self.problem = problem
         self.settings = settings
         self.todo = todo
-        self.plan = _plan(settings)
         self.result = BenchResult(directory)
         self.total = sum(len(group.cases) for group in todo)
         self.done = 0
 
     def execute(self) -> BenchResult:
         """Measures group by group; whatever happens, the tables of what there is are written."""
-        say(_header(self.problem, self.plan, self.result.directory))
+        say(_header(self.problem, self.settings, self.result.directory))
         try:
             for group in self.todo:
-                measured = Measured(group.title, self.plan)
+                measured = Measured(group.title, self.settings)
                 self.result.groups.append(measured)
                 self._measure(group, measured)
         finally:
@@ -123,11 +113,11 @@ class _Bench:
         with tempfile.TemporaryDirectory(prefix="symadj-") as folder:
             reference = self._reference(group, measured, Path(folder) / "reference.pt")
             installed = [case for case in group.cases if not _missing(case)]
-            together = {} if self.plan.isolate else self._together(installed, reference)
+            together = {} if self.settings.isolate else self._together(installed, reference)
             for case in group.cases:
                 if missing := _missing(case):
                     record = self._failed(case, Status.INCOMPATIBLE, story_of(missing))
-                elif self.plan.isolate:
+                elif self.settings.isolate:
                     record = self._alone(case, reference, measured)
                 else:
                     record = together[case.label]
@@ -138,14 +128,14 @@ class _Bench:
         if not self.settings.compare:
             return None
         say(f"{group.title}: the reference gradient in float64")
-        argument = {"config": group.neutral, "plan": asdict(self.plan), "path": str(path)}
+        arguments = (group.neutral, self.settings, path)
         error = None
-        if self.plan.isolate:
+        if self.settings.isolate:
             limit = self.settings.time_limit
-            error = run_isolated(reference_job, argument, time_limit=limit).error
+            error = run_isolated(reference_job, *arguments, time_limit=limit).error
         else:
             try:
-                reference_job(argument)
+                reference_job(*arguments)
             except Exception as failure:
                 error = story_of(failure)
         if error is None:
@@ -157,22 +147,23 @@ class _Bench:
 
     def _alone(self, case: Case, reference: Path | None, measured: Measured) -> RunRecord:
         """A row from a process of its own."""
-        limit, job = self.settings.time_limit, job_of(case, self.plan, reference)
-        ending = run_isolated(measure_job, job, time_limit=limit)
+        limit = self.settings.time_limit
+        ending = run_isolated(measure_job, case, self.settings, reference, time_limit=limit)
         if ending.error is not None:
             return self._failed(case, ending.status, ending.error)
-        measured.warn(ending.value["warnings"])
-        return RunRecord(**ending.value["record"])
+        record, messages = ending.value
+        measured.warn(messages)
+        return record
 
     def _failed(self, case: Case, status: Status, error: dict[str, Any]) -> RunRecord:
-        row = Row.of(case)
-        describe(row.record, self.problem, self.plan.isolate)
-        row.fail(status, error)
-        return row.finish()
+        measurement = Measurement.of(case)
+        describe(measurement.record, self.problem, self.settings.isolate)
+        measurement.fail(status, error)
+        return measurement.finish()
 
     def _together(self, cases: Sequence[Case], reference: Path | None) -> dict[str, RunRecord]:
         loaded = Reference.load(reference) if reference else None
-        return {record.grad: record for record in measure(cases, self.plan, loaded)}
+        return {record.grad: record for record in measure(cases, self.settings, loaded)}
 
     def _keep(self, group: Group, measured: Measured, record: RunRecord) -> None:
         self.done += 1
@@ -193,11 +184,7 @@ class _Bench:
             say(f"written to {self.result.directory}: {', '.join(path.name for path in files)}")
 
 
-def _plan(settings: BenchSettings) -> Plan:
-    return Plan(**{f.name: getattr(settings, f.name) for f in fields(Plan)})
-
-
-def _check(todo: Sequence[Group], plan: Plan) -> BenchProblem:
+def _check(todo: Sequence[Group], settings: BenchSettings) -> BenchProblem:
     """Refuses what can be refused before anything is measured; a problem, to tell what it is.
 
     Raises:
@@ -210,7 +197,7 @@ def _check(todo: Sequence[Group], plan: Plan) -> BenchProblem:
                 build(case.config["solver"], "solver")
                 build(case.config["grad"], "grad")
         try:
-            problem = problem or plan.problem(group.neutral)
+            problem = problem or BenchProblem.of(group.neutral, settings)
         except IncompatibleError as error:
             refused = error
     if problem is None:
@@ -218,9 +205,9 @@ def _check(todo: Sequence[Group], plan: Plan) -> BenchProblem:
     return problem
 
 
-def _header(problem: BenchProblem, plan: Plan, directory: Path) -> str:
+def _header(problem: BenchProblem, settings: BenchSettings, directory: Path) -> str:
     parts, around = problem.parts, environment(problem.parts.device)
-    how = "each row in a process of its own" if plan.isolate else "repetitions in turn"
+    how = "each row in a process of its own" if settings.isolate else "repetitions in turn"
     return "\n".join(
         [
             f"symadj-bench: {directory}",
@@ -228,7 +215,7 @@ def _header(problem: BenchProblem, plan: Plan, directory: Path) -> str:
             f"  model   {type(parts.model).__name__}, {parts.parameter_count():,} parameters",
             f"  on      {around['device_name']}, {around['threads']} threads, "
             f"torch {around['torch']}, {problem.settings.dtype}",
-            f"  how     {plan.repeats} timed evaluations after {plan.warmup}; {how}",
+            f"  how     {settings.repeats} timed evaluations after {settings.warmup}; {how}",
         ]
     )
 
@@ -243,7 +230,8 @@ def _once_where_missing(group: Group) -> Group:
 
 
 def _missing(case: Case) -> NotInstalled | None:
-    missing = [package for package in packages(case.peer) if find_spec(package) is None]
+    packages = case.peer.packages if case.peer else ()
+    missing = [package for package in packages if find_spec(package) is None]
     if not missing:
         return None
     return NotInstalled(f"{missing[0]} is not installed: pip install 'symadj[peers]'")

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict
 
-from symadj.config.build import locate
 from symadj.config.compose import compose, typed
-from symadj.config.groups import composed, group_options
-from symadj.config.rows import with_changes
+from symadj.config.rows import CONFIG_NAME, Rows, row_lists
 from symadj.config.schema import Config, RunSettings
 from symadj.errors import InputError, suggest
-from symadj.ranges import check_settings
 
-CONFIG_NAME = "bench"
 PEERS = ("torchdiffeq", "diffrax")
 AUTOCAST = ("bfloat16", "float16")
 TRACES = ("tangent", "autograd")
@@ -30,13 +24,12 @@ class BenchSettings(RunSettings):
     """The configuration of `symadj-bench`: that of a run, and what is measured.
 
     Attributes:
-        grads: options of the group `grad`: names, or by name their nodes (see `with_choices`).
-        solvers: likewise of the group `solver`; empty: the one of `solver`.
+        grads: options of the group `grad`, a row each.
+        solvers: options of the group `solver`; empty: the one of `solver`.
         batch: batch sizes; empty: `train.batch_size`.
         steps: numbers of fixed steps, null for adaptive ones; empty: `solver.num_steps`.
         rows: further rows: by label a list of overrides, such as ['grad=symplectic',
-            'solver.rtol=1e-3'], or in their place the sections that it changes (see
-            `with_choices`); null: none.
+            'solver.rtol=1e-3']; null: none.
         peers: other software that is measured along: `PEERS`.
         traces: how the trace of a flow is computed, of `TRACES`: "tangent", by tangents that the
             forward pass carries along, or "autograd", by a reverse-mode pass inside the field, as
@@ -56,14 +49,16 @@ class BenchSettings(RunSettings):
         compare: whether gradients are compared with the reference.
         converged: rtol = atol of a solve by dop853 in float64, with whose gradient they are
             compared as well; null: they are not.
+        groups: what these lists come to, the settings of every row (see `symadj.config.rows.Rows`);
+            it is set by `compose_bench` and by nothing else.
     """
 
     out: str = "results/bench"
-    grads: Any = MISSING
-    solvers: Any = MISSING
+    grads: list[str] = field(default_factory=list)
+    solvers: list[str] = field(default_factory=list)
     batch: list[int] = field(default_factory=list)
     steps: list[int | None] = field(default_factory=list)
-    rows: Any = field(default_factory=dict)
+    rows: Any = None
     peers: list[str] = field(default_factory=list)
     traces: list[str] = field(default_factory=lambda: ["tangent"])
     products: bool = False
@@ -76,6 +71,7 @@ class BenchSettings(RunSettings):
     autocast: str | None = None
     compare: bool = True
     converged: float | None = None
+    groups: Any = None
 
     def check(self) -> None:
         """Raises `InputError` for a value out of its range."""
@@ -88,7 +84,7 @@ class BenchSettings(RunSettings):
                 raise InputError(f"unknown trace {trace!r} in traces.{suggest(trace, TRACES)}")
         if not self.traces:
             raise InputError(f"traces=[]; at least one of {', '.join(TRACES)} is needed.")
-        for name in ("batch", "steps", "peers", "traces"):
+        for name in ("grads", "solvers", "batch", "steps", "peers", "traces"):
             values = list(getattr(self, name))
             if len(set(values)) < len(values):
                 raise InputError(f"{name}={values} holds a value twice.")
@@ -102,19 +98,33 @@ class BenchSettings(RunSettings):
 
 OWN = tuple({f.name for f in fields(BenchSettings)} - {f.name for f in fields(RunSettings)})
 """The settings that are the benchmark's and no run's."""
-# Rows that differ in these would be rows of different problems, or share a process in vain.
-_SHARED = ("data", "model", "task", "train", "seed", "dtype", "device", "threads")
 
 ConfigStore.instance().store(name="bench_settings", node=BenchSettings)
 
 
 def compose_bench(overrides: Sequence[str] = (), extra: Path | None = None) -> Config:
-    """The resolved configuration of a benchmark, what its lists name in place of the names.
+    """The resolved configuration of a benchmark, with all its rows composed under `groups`.
 
-    Args, Raises: as `symadj.config.compose.compose`.
+    Args, Raises: as `symadj.config.compose.compose`; the settings of every row are checked too.
     """
-    # While interpolations are there: what a row changes may change more.
-    return compose(CONFIG_NAME, overrides, extra, with_choices)
+    config = compose(CONFIG_NAME, overrides, extra)
+    settings = bench_settings(config)
+    if settings.groups is not None:
+        raise InputError(
+            f"groups={settings.groups}; they follow from grads, rows, solvers, batch and steps."
+        )
+    steps = ("solver.step_size=null", "solver.grid=null")
+    counts = ["null" if count is None else count for count in settings.steps]
+    groups = Rows(overrides, OWN, extra).groups(
+        settings.grads,
+        row_lists(settings.rows),
+        [
+            [(f"solver={name}",) for name in settings.solvers],
+            [(f"train.batch_size={size}",) for size in settings.batch],
+            [(*steps, f"solver.num_steps={count}") for count in counts],
+        ],
+    )
+    return {**config, "groups": groups}
 
 
 def bench_settings(config: Config) -> BenchSettings:
@@ -123,84 +133,4 @@ def bench_settings(config: Config) -> BenchSettings:
     Raises:
         InputError: an unknown setting, a wrong type, or a value out of its range.
     """
-    _check_choices(config)
     return typed(config, BenchSettings)
-
-
-def _check_choices(config: Config) -> None:
-    """Raises `InputError` for a number out of its range in `grads`, `solvers` or `rows`."""
-    for group in ("grad", "solver"):
-        for name, node in config[f"{group}s"].items():
-            check_settings(group, node, shown=f"{group}={name}: {group}.")
-    for label, changes in (config["rows"] or {}).items():
-        whole = {key: value for key, value in changes.items() if not isinstance(value, dict)}
-        check_settings("", whole, shown=f"rows: {label}: ")
-        for section, node in changes.items():
-            if isinstance(node, dict):
-                check_settings(section, node, shown=f"rows: {label}: {section}.")
-
-
-def with_choices(config: DictConfig, extra: Path | None = None) -> DictConfig:
-    """The configuration with what `grads`, `solvers` and `rows` name in place of the names.
-
-    The settings given for `grad` and `solver` hold wherever they fit: those of `grad` for the
-    method of that name, those of `solver` (tolerances, step size) for all solvers.
-
-    Args:
-        config: as composed; lists that hold no names (any more) stay as they are.
-        extra: a further directory of configurations.
-
-    Raises:
-        InputError: a name that the group does not have.
-    """
-    config = config.copy()
-    with open_dict(config):
-        if not isinstance(config.grads, DictConfig):
-            config.grads = _grads(config, extra)
-        if not isinstance(config.solvers, DictConfig):
-            config.solvers = _solvers(config, extra)
-        config.rows = with_changes(
-            config.rows,
-            config,
-            (*OWN, *_SHARED),
-            lambda name: _options("grad", OmegaConf.create([name]), extra)[name],
-        )
-    return config
-
-
-def _grads(config: DictConfig, extra: Path | None) -> dict[str, DictConfig]:
-    nodes = _options("grad", config.grads, extra)
-    # A variant of a method (symplectic_stages) has a name and settings of its own.
-    own = getattr(locate(config.grad._target_, "grad"), "name", None)
-    if own in nodes:
-        nodes[own] = config.grad
-    return nodes
-
-
-def _solvers(config: DictConfig, extra: Path | None) -> dict[str, DictConfig]:
-    nodes = _options("solver", config.solvers, extra)
-    for node in nodes.values():
-        for key, value in config.solver.items():
-            if key in node and key not in ("_target_", "method"):
-                node[key] = value
-    return nodes
-
-
-def _options(group: str, names: Any, extra: Path | None) -> dict[str, DictConfig]:
-    """The nodes of a group's options, by name."""
-    if not isinstance(names, ListConfig):
-        raise InputError(f"{group}s={names}; a list of names is needed: {group}s=[NAME,...].")
-    allowed = group_options(extra).get(group, [])
-    nodes: dict[str, DictConfig] = {}
-    for name in names:
-        if name not in allowed:
-            raise InputError(f"{group}s: unknown {group} {name!r}.{suggest(name, allowed)}")
-        if name in nodes:
-            raise InputError(f"{group}s={list(names)} holds {name!r} twice.")
-        nodes[name] = _option(group, name, extra).copy()
-    return nodes
-
-
-@functools.cache
-def _option(group: str, name: str, extra: Path | None) -> DictConfig:
-    return composed(CONFIG_NAME, [f"{group}={name}"], extra)[group]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,22 +17,15 @@ from symadj.errors import InputError, suggest
 from symadj.ranges import check_settings
 
 AnySettings = TypeVar("AnySettings", bound=RunSettings)
-Prepare = Callable[[DictConfig, Path | None], DictConfig]
 
 
-def compose(
-    config_name: str,
-    overrides: Sequence[str] = (),
-    extra: Path | None = None,
-    prepare: Prepare = lambda config, extra: config,
-) -> Config:
+def compose(config_name: str, overrides: Sequence[str] = (), extra: Path | None = None) -> Config:
     """The resolved configuration that a command line asks for; nothing is run.
 
     Args:
         config_name: "train", ... : a file of `symadj.config.groups.config_dir()`.
         overrides: Hydra overrides, such as "solver=tsit5" and "train.steps=10".
         extra: a further directory of configurations, searched first.
-        prepare: what is done with it, given `extra` too, while its interpolations are there.
 
     Raises:
         InputError: overrides that cannot be composed, a setting that must be given and is not, or
@@ -40,7 +33,7 @@ def compose(
     """
     refuse_wrong_choices(overrides, extra)
     try:
-        made = prepare(composed(config_name, overrides, extra), extra)
+        made = composed(config_name, overrides, extra)
         refuse_missing(made)
         config = resolved(made)
     except COMPOSITION_ERRORS as error:

@@ -15,12 +15,19 @@ Row = dict[str, Value]
 
 _LONG_TEXTS = ("error.traceback", "schema")
 _NUMERIC = ("metrics.", "memory.", "seconds.", "evaluations.", "steps.")
+# What ended a run, where that says more than its status.
+_ENDED_BY = {
+    "NotInstalled": "not installed",
+    "TimeLimitExceeded": "time limit",
+    "ProcessKilled": "killed",
+    "ProcessCrashed": "crashed",
+}
 # How a record's strict JSON writes the floats that JSON does not have.
 _SPECIAL = ("inf", "-inf", "nan")
 
 
 def flatten(record: RunRecord) -> Row:
-    """All of a record but its traceback, by dotted names.
+    """All of a record but its traceback, by dotted names; `failure` is what `failure_of` says.
 
     A run that ended before its parts were made has no names of data, model, solver and gradient
     method; they are taken from its configuration, so that its failure stands in the right cell.
@@ -33,7 +40,13 @@ def flatten(record: RunRecord) -> Row:
     for name, value in _names_from_config(row).items():
         if not row.get(name):
             row[name] = value
-    return row
+    return {**row, "failure": failure_of(record)}
+
+
+def failure_of(record: RunRecord) -> str:
+    """What a table shows in place of a figure, in a word or two; empty for a run that went well."""
+    kind = str((record.error or {}).get("type", ""))
+    return _ENDED_BY.get(kind) or record.status.text
 
 
 def share_data_names(rows: list[Row]) -> None:

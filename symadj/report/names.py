@@ -16,10 +16,6 @@ from symadj.report.frames import column, numbers
 MISSING = "–"
 MIB = 2.0**20
 Values = Callable[[pd.DataFrame], pd.Series]
-# Their graph is built in the forward pass, so these evaluations are already among the forward ones.
-_GRAPH_IN_FORWARD = ("backprop", "torchdiffeq")
-AUTOGRAD_TRACE = ", autograd trace"
-"""Behind a benchmark's method whose trace comes from a reverse-mode pass inside the field."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +45,24 @@ class Quantity:
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
 
-def resolve(name: str, runs: pd.DataFrame) -> Quantity:
+def resolve(name: str | Quantity, runs: pd.DataFrame) -> Quantity:
     """Finds what a name stands for.
 
     Args:
-        name: a short name (`ALIASES`); a record's key by dotted name (`config.solver.rtol`); or
-            such a key without its leading `config.` or `metrics.`.
+        name: a short name (`ALIASES`); a record's key by dotted name (`config.solver.rtol`); such a
+            key without its leading `config.` or `metrics.`; or a quantity, which stands for itself.
         runs: as `symadj.report.load.load_runs` gives it.
 
     Raises:
         InputError: no such name; the message has the nearest ones.
     """
+    if isinstance(name, Quantity):
+        return name
     if name in ALIASES:
         return ALIASES[name]
     for key in (name, f"config.{name}", f"metrics.{name}"):
         if key in runs:
-            return _of_key(name, key)
+            return of_key(name, key)
     near = difflib.get_close_matches(name, [*ALIASES, *map(str, runs.columns)], n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     raise InputError(
@@ -108,9 +106,12 @@ def evaluations(counts: pd.DataFrame, graph_in_forward: pd.Series, prefix: str =
 
 
 def graph_in_forward(runs: pd.DataFrame) -> pd.Series:
-    """Whether a run's gradient method builds its graph in the forward pass."""
-    names = column(runs, "grad").map(lambda grad: str(grad).removesuffix(AUTOGRAD_TRACE))
-    return names.isin(_GRAPH_IN_FORWARD)
+    """Whether a run's gradient method builds its graph in the forward pass.
+
+    These evaluations are already among the forward ones.
+    """
+    targets = column(runs, "config.grad._target_").astype(str)
+    return targets.str.endswith(".Backprop")
 
 
 def _raw(key: str) -> Values:
@@ -146,7 +147,8 @@ def _mebibytes(name: str, key: str) -> Quantity:
     return Quantity(name, "MiB", _scaled(key, MIB))
 
 
-def _of_key(name: str, key: str) -> Quantity:
+def of_key(name: str, key: str) -> Quantity:
+    """The quantity that records have under a dotted key, called by this name."""
     if key.endswith("_bytes"):
         return _mebibytes(name, key)
     if key.startswith("seconds."):

@@ -22,7 +22,7 @@ def pivot(
     runs: pd.DataFrame,
     rows: Sequence[str],
     columns: Sequence[str],
-    cells: Sequence[str],
+    cells: Sequence[str | Quantity],
     *,
     quartiles: bool = False,
     counts: bool = True,
@@ -33,7 +33,7 @@ def pivot(
         runs: as `symadj.report.load.load_runs` gives it.
         rows: what a row is for: short names or dotted keys, see `symadj.report.names.resolve`.
         columns: likewise; may be empty.
-        cells: what stands in the cells.
+        cells: what stands in the cells: likewise, or quantities as they are.
         quartiles: a time of a single run has the quartiles of its iterations beside it.
         counts: whether each cell says over how many runs it goes (failures it always says).
 
@@ -132,7 +132,7 @@ def _texts(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({name: frame[name].map(text_of) for name in frame}, index=frame.index)
 
 
-def _check(runs: pd.DataFrame, rows: Sequence[str], cells: Sequence[str]) -> None:
+def _check(runs: pd.DataFrame, rows: Sequence[str], cells: Sequence[str | Quantity]) -> None:
     if runs.empty:
         raise InputError("no records to make a table of.")
     if not rows or not cells:
@@ -163,11 +163,8 @@ def _cell(runs: pd.DataFrame, quantity: Quantity, quartiles: bool, counts: bool)
 
 def _failures(runs: pd.DataFrame, infinite: int) -> tuple[tuple[str, int], ...]:
     """What failed, and how often; a run that ended well with an infinite value is one of them."""
-    statuses = [str(status) for status in runs["status"] if status != Status.OK]
-    statuses += [Status.NONFINITE] * infinite
-    texts = {str(status): status.text for status in Status}
-    tally = Counter(texts.get(status, status) for status in statuses)
-    return tuple(sorted(tally.items()))
+    words = [*map(str, runs["failure"]), *[Status.NONFINITE.text] * infinite]
+    return tuple(sorted(Counter(filter(None, words)).items()))
 
 
 def _quartiles(runs: pd.DataFrame, quantity: Quantity) -> tuple[float, float] | None:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from symadj.bench.cases import Case
-from symadj.bench.measure import Plan, measure
-from symadj.bench.problem import BenchProblem
-from symadj.bench.reference import Reference
+from symadj.bench.measure import measure
+from symadj.bench.problem import BenchProblem, Reference
+from symadj.config.bench import BenchSettings
 from symadj.models.layers import ACTIVATIONS
 from symadj.records.record import RunRecord
 from tests.bench.small import small_cases
@@ -20,7 +20,7 @@ pytest.importorskip("diffrax")
 
 pytestmark = pytest.mark.slow  # XLA compiles for seconds
 
-PLAN = Plan(repeats=1, isolate=False)
+HOW = BenchSettings(repeats=1, isolate=False)
 
 
 def cases(*overrides: str) -> tuple[Case, ...]:
@@ -30,7 +30,7 @@ def cases(*overrides: str) -> tuple[Case, ...]:
 def rows(*overrides: str) -> dict[str, RunRecord]:
     found = cases(*overrides)
     reference = Reference.of(BenchProblem.of(found[0].config))
-    return {record.grad: record for record in measure(found, PLAN, reference)}
+    return {record.grad: record for record in measure(found, HOW, reference)}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_row_holds_steps_memory_and_seconds() -> None:
 )
 def test_what_it_cannot_do_is_a_status(override: str, status: str, complaint: str) -> None:
     (case, _) = cases(override)
-    (record,) = measure([case], PLAN, None)
+    (record,) = measure([case], HOW, None)
     assert record.status == status
     assert complaint in (record.error or {})["message"]
 

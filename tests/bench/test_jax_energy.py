@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from symadj.bench.cases import Case, groups
-from symadj.bench.measure import Plan, measure
-from symadj.bench.problem import BenchProblem
-from symadj.bench.reference import Reference
-from symadj.config.bench import bench_settings, compose_bench
+from symadj.bench.measure import measure
+from symadj.bench.problem import BenchProblem, Reference
+from symadj.config.bench import BenchSettings, bench_settings, compose_bench
 from symadj.errors import IncompatibleError
 from symadj.models.energy_conv import EnergyField
 from tests.bench.small import WAVES
@@ -66,7 +65,7 @@ def test_field_and_its_derivatives_are_ours(structure: str, formula: bool) -> No
 def test_on_the_same_steps_its_gradient_is_ours() -> None:
     found = cases("solver=dopri5", "solver.rtol=1e-3", "solver.atol=1e-4")
     reference = Reference.of(BenchProblem.of(found[0].config))
-    for record in measure(found, Plan(repeats=1, isolate=False), reference):
+    for record in measure(found, BenchSettings(repeats=1, isolate=False), reference):
         assert record.status == "ok", record.error
         assert record.metrics["gradient_error_float64"] < 1e-12
         assert record.metrics["gradient_error"] < 1e-6

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from symadj import GRADIENTS
-from symadj.bench.laws import Size, measure
+from symadj.bench.laws import Size, cost
 from symadj.grad import ACA, GradientMethod, Symplectic
 
 BASE = Size(solver="rk4", steps=8, layers=4, batch=256, dim=4, width=32)
@@ -18,8 +18,8 @@ LAYER = BASE.batch * BASE.width * 4
 
 def ratio(gradient: str | GradientMethod, column: str = "graph_bytes", **change: Any) -> float:
     """How a part grows when one of N, s, L, M is changed."""
-    before = measure(gradient, BASE)[column]
-    return measure(gradient, dataclasses.replace(BASE, **change))[column] / before
+    before = cost(gradient, BASE)[column]
+    return cost(gradient, dataclasses.replace(BASE, **change))[column] / before
 
 
 @pytest.mark.parametrize("gradient", ["backprop", "checkpoint"])
@@ -43,7 +43,7 @@ def test_aca_holds_the_graphs_of_one_step() -> None:
 def test_symplectic_holds_the_graph_of_one_use() -> None:
     assert ratio("symplectic", steps=16) == pytest.approx(1, abs=0.01)
     # Eight stages more are eight states more to hold, and as many cotangents at most.
-    more = (ratio("symplectic", solver="dop853") - 1) * measure("symplectic", BASE)["graph_bytes"]
+    more = (ratio("symplectic", solver="dop853") - 1) * cost("symplectic", BASE)["graph_bytes"]
     assert more <= 2 * 8 * STATE
     assert ratio("symplectic", components=3) == pytest.approx(1, abs=0.1)
 
@@ -53,14 +53,14 @@ def test_a_layer_costs_about_one_activation(gradient: str) -> None:
     """And its weights' gradients: the running sum and the newest."""
     weights = 4 * (BASE.width**2 + BASE.width)
     deeper = dataclasses.replace(BASE, layers=12)
-    more = measure(gradient, deeper)["graph_bytes"] - measure(gradient, BASE)["graph_bytes"]
+    more = cost(gradient, deeper)["graph_bytes"] - cost(gradient, BASE)["graph_bytes"]
     assert 8 * LAYER <= more <= 8 * (LAYER + 6 * weights)
 
 
 @pytest.mark.parametrize("gradient", ["aca", "symplectic"])
 def test_checkpoints_are_one_state_a_step(gradient: str) -> None:
     """And f(t0, y0), with which the backward pass makes sure that the field is the same."""
-    assert measure(gradient, BASE)["checkpoints_bytes"] == (BASE.steps + 1) * STATE
+    assert cost(gradient, BASE)["checkpoints_bytes"] == (BASE.steps + 1) * STATE
     assert ratio(gradient, "checkpoints_bytes", steps=24) == (24 + 1) / (BASE.steps + 1)
     assert ratio(gradient, "checkpoints_bytes", components=3) == 3
     assert ratio(gradient, "checkpoints_bytes", layers=8) == 1
@@ -72,12 +72,12 @@ def test_checkpoints_are_one_state_a_step(gradient: str) -> None:
 def test_revolve_does_not_grow_with_the_steps(gradient: GradientMethod) -> None:
     assert ratio(gradient, "peak_bytes", steps=24) == 1
     assert ratio(gradient, "checkpoints_bytes", steps=24) == 1
-    assert measure(gradient, BASE)["checkpoints_bytes"] == (4 + 1) * STATE
+    assert cost(gradient, BASE)["checkpoints_bytes"] == (4 + 1) * STATE
 
 
 def test_no_more_states_are_alive_than_there_are_slots() -> None:
     few, many = (
-        measure(Symplectic(store="revolve", slots=slots), dataclasses.replace(BASE, steps=40))
+        cost(Symplectic(store="revolve", slots=slots), dataclasses.replace(BASE, steps=40))
         for slots in (4, 14)
     )
     assert many["peak_bytes"] - few["peak_bytes"] == 10 * STATE
@@ -85,7 +85,7 @@ def test_no_more_states_are_alive_than_there_are_slots() -> None:
 
 def test_kept_stages_are_s_states_a_step() -> None:
     stages = Symplectic(store="stages")
-    assert measure(stages, BASE)["checkpoints_bytes"] == BASE.steps * 4 * STATE
+    assert cost(stages, BASE)["checkpoints_bytes"] == BASE.steps * 4 * STATE
     assert ratio(stages, steps=16) == pytest.approx(1, abs=0.01)
 
 
@@ -99,9 +99,7 @@ def test_adjoint_does_not_grow_with_the_steps() -> None:
 
 def test_symplectic_needs_least_of_the_exact_methods() -> None:
     peaks = {
-        name: measure(name, BASE)["peak_bytes"]
-        for name, method in GRADIENTS.items()
-        if method.exact
+        name: cost(name, BASE)["peak_bytes"] for name, method in GRADIENTS.items() if method.exact
     }
     assert min(peaks, key=lambda name: peaks[name]) == "symplectic"
     assert peaks["symplectic"] < 0.1 * peaks["backprop"]

@@ -9,27 +9,27 @@ import torch
 
 from symadj.bench.candidate import TorchCandidate
 from symadj.bench.cases import Case
-from symadj.bench.gradients import relative_error
-from symadj.bench.measure import Plan, given_threads, job_of, measure, measure_job
-from symadj.bench.problem import BenchProblem, hide_formulas
-from symadj.bench.reference import Reference
+from symadj.bench.measure import measure, measure_job
+from symadj.bench.problem import BenchProblem, Reference, hide_formulas, relative_error
+from symadj.config.bench import BenchSettings
 from symadj.errors import IncompatibleError, InputError
 from symadj.files import BEST
 from symadj.grad import GRADIENTS
 from symadj.records.record import RunRecord
 from symadj.run.checkpoint import save_checkpoint
 from symadj.tasks.density import Density
+from symadj.threads import given_threads
 from tests.bench.small import small_cases
 from tests.devices import DEVICES
 
-PLAN = Plan(repeats=2, warmup=1, isolate=False)
+HOW = BenchSettings(repeats=2, warmup=1, isolate=False)
 LOOSE = ("solver.rtol=1e-2", "solver.atol=1e-2", "model.components=2")
 
 
-def rows(*overrides: str, plan: Plan = PLAN) -> dict[str, RunRecord]:
+def rows(*overrides: str, how: BenchSettings = HOW) -> dict[str, RunRecord]:
     cases = small_cases(*overrides)
     reference = Reference.of(BenchProblem.of(cases[0].config))
-    return {record.grad: record for record in measure(cases, plan, reference)}
+    return {record.grad: record for record in measure(cases, how, reference)}
 
 
 def test_exact_methods_differ_from_the_reference_by_rounding_and_the_adjoint_by_more() -> None:
@@ -110,7 +110,7 @@ def test_the_batch_and_the_noise_are_the_same_at_every_evaluation() -> None:
 
 def test_nothing_can_be_metered_or_compared_where_that_is_asked_for() -> None:
     (case,) = small_cases("measure.memory=none")
-    (record,) = measure([case], PLAN, None)
+    (record,) = measure([case], HOW, None)
     assert record.status == "ok"
     assert record.memory is None
     assert set(record.metrics) == {"loss"}
@@ -120,7 +120,7 @@ def test_a_row_whose_steps_differ_from_the_references_has_one_of_its_own() -> No
     (case,) = small_cases(*LOOSE)
     true = Reference.of(BenchProblem.of(case.config))
     false = replace(true, grids=[[0.0, 1.0]] * 2, gradient=torch.randn_like(true.gradient))
-    (record,) = measure([case], PLAN, false)
+    (record,) = measure([case], HOW, false)
     assert record.metrics["gradient_error_float64"] < 1e-12
 
 
@@ -154,7 +154,7 @@ def test_a_failed_row_leaves_the_others_alone() -> None:
     (case,) = small_cases()
     stuck = with_solver(case, max_steps=1)
     wrong = with_solver(case, method="nonsense")
-    records = measure([stuck, wrong, case], PLAN, None)
+    records = measure([stuck, wrong, case], HOW, None)
     assert [record.status for record in records] == ["step_limit", "error", "ok"]
     assert records[0].error is not None
     assert records[0].error["details"]["phase"] == "forward"
@@ -170,25 +170,24 @@ def test_a_row_over_the_memory_budget_is_out_of_memory() -> None:
 def test_a_loss_that_is_no_number_is_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Density.loss
     monkeypatch.setattr(Density, "loss", lambda *given: whole(*given) * float("nan"))
-    (record,) = measure(small_cases(), PLAN, None)
+    (record,) = measure(small_cases(), HOW, None)
     assert record.status == "nonfinite"
 
 
 def test_a_row_over_its_time_gets_no_more_repetitions() -> None:
     (case,) = small_cases()
-    (record,) = measure([case], replace(PLAN, repeats=50, time_limit=1e-9), None)
+    (record,) = measure([case], replace(HOW, repeats=50, time_limit=1e-9), None)
     assert record.status == "ok"
     assert record.seconds["iteration"]["n"] == 1
 
 
 def test_the_job_of_a_row_gives_its_record_and_its_warnings() -> None:
     (case,) = small_cases("solver.rtol=1e-7", "traces=[autograd]")
-    answer = measure_job(job_of(case, PLAN, None))
-    record = RunRecord(**answer["record"])
-    (alone,) = measure([case], PLAN, None)
+    record, messages = measure_job(case, HOW, None)
+    (alone,) = measure([case], HOW, None)
     assert record.memory == alone.memory
     assert record.status == "ok"
-    assert any("rtol" in warning for warning in answer["warnings"])
+    assert any("rtol" in warning for warning in messages)
 
 
 def test_a_reference_can_be_saved_and_read(tmp_path) -> None:
@@ -219,7 +218,7 @@ def test_weights_of_a_run_take_the_place_of_fresh_ones(tmp_path) -> None:
     trained = BenchProblem.of(case.config).parts.model
     save_checkpoint(tmp_path / BEST, {"model": trained.state_dict(), "iteration": 3})
     (other,) = small_cases("seed=4")
-    problem = Plan(weights=str(tmp_path)).problem(other.config)
+    problem = BenchProblem.of(other.config, BenchSettings(weights=str(tmp_path)))
     for mine, theirs in zip(problem.parts.model.parameters(), trained.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     # The batch is still that of the seed.
@@ -233,14 +232,14 @@ def test_weights_of_another_model_are_refused(tmp_path) -> None:
     save_checkpoint(tmp_path / BEST, {"model": model.state_dict(), "iteration": 3})
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match=str(path)):
-            BenchProblem.of(case.config, str(path))
+            BenchProblem.of(case.config, BenchSettings(weights=str(path)))
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_in_bfloat16_the_gradient_has_the_error_of_its_digits(device: str) -> None:
     (case,) = small_cases("solver=rk4", "solver.num_steps=3", f"device={device}")
     reference = Reference.of(BenchProblem.of(case.config))
-    (record,) = measure([case], replace(PLAN, autocast="bfloat16"), reference)
+    (record,) = measure([case], replace(HOW, autocast="bfloat16"), reference)
     # 8 bits: far from float32's 1e-7, and still the gradient.
     assert 1e-4 < record.metrics["gradient_error"] < 0.1
     assert record.metrics["gradient_error_float64"] < 1e-12
@@ -249,9 +248,9 @@ def test_in_bfloat16_the_gradient_has_the_error_of_its_digits(device: str) -> No
 
 def test_errors_of_gradient_and_of_discretisation_are_told_apart() -> None:
     cases = small_cases("grads=[symplectic,adjoint]", "dtype=float64", *LOOSE)
-    plan = replace(PLAN, converged=1e-10)
+    how = replace(HOW, converged=1e-10)
     reference = Reference.of(BenchProblem.of(cases[0].config), tolerance=1e-10)
-    exact, adjoint = (record.metrics for record in measure(cases, plan, reference))
+    exact, adjoint = (record.metrics for record in measure(cases, how, reference))
     assert exact["gradient_error"] < 1e-12
     # What the exact gradient of a coarse solution is off by, the reference is off by too.
     assert reference.converged is not None

@@ -8,10 +8,10 @@ import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from symadj.bench.candidate import TorchCandidate
-from symadj.bench.measure import Plan, measure
-from symadj.bench.problem import BenchProblem
+from symadj.bench.measure import measure
+from symadj.bench.problem import BenchProblem, Reference
 from symadj.bench.products import ProductsCandidate, widths_of
-from symadj.bench.reference import Reference
+from symadj.config.bench import BenchSettings
 from symadj.errors import IncompatibleError
 from tests.bench.small import small_cases
 
@@ -57,7 +57,7 @@ def test_they_are_those_of_an_iteration_of_symplectic(overrides: tuple[str, ...]
 def test_a_row_has_seconds_and_steps_and_no_gradient() -> None:
     (case,) = small_cases("grads=[]", "products=true", "solver=midpoint", "solver.num_steps=3")
     reference = Reference.of(BenchProblem.of(case.config))
-    (record,) = measure([case], Plan(repeats=2, isolate=False), reference)
+    (record,) = measure([case], BenchSettings(repeats=2, isolate=False), reference)
     assert record.status == "ok"
     assert record.seconds["iteration"]["n"] == 2
     assert record.steps == {"accepted": 3, "rejected": 0}

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from symadj.bench.cases import Case, groups
-from symadj.bench.measure import Plan, measure
-from symadj.bench.problem import BenchProblem
-from symadj.bench.reference import Reference
-from symadj.config.bench import bench_settings, compose_bench
+from symadj.bench.measure import measure
+from symadj.bench.problem import BenchProblem, Reference
+from symadj.config.bench import BenchSettings, bench_settings, compose_bench
 from symadj.errors import IncompatibleError
 from symadj.ode.settings import SolverSettings
 from symadj.records.record import RunRecord
@@ -21,7 +20,7 @@ pytest.importorskip("torchdiffeq")
 
 from symadj.bench.peers.torchdiffeq_peer import TorchdiffeqIntegrator, torchdiffeq_name
 
-PLAN = Plan(repeats=1, isolate=False)
+HOW = BenchSettings(repeats=1, isolate=False)
 
 
 def cases(*overrides: str) -> tuple[Case, ...]:
@@ -31,7 +30,7 @@ def cases(*overrides: str) -> tuple[Case, ...]:
 def rows(*overrides: str) -> dict[str, RunRecord]:
     found = cases(*overrides)
     reference = Reference.of(BenchProblem.of(found[0].config))
-    return {record.grad: record for record in measure(found, PLAN, reference)}
+    return {record.grad: record for record in measure(found, HOW, reference)}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +62,7 @@ def test_an_energy_goes_by_its_formula_or_through_autograd(
     monkeypatch.setenv("SYMADJ_DATA", str(tmp_path))
     config = compose_bench([*WAVES, "peers=[torchdiffeq]"])
     (group,) = groups(config, bench_settings(config))
-    records = measure(group.cases, PLAN, Reference.of(BenchProblem.of(group.neutral)))
+    records = measure(group.cases, HOW, Reference.of(BenchProblem.of(group.neutral)))
     for record in records:
         assert record.status == "ok", record.error
         assert record.solver == "dopri8"
@@ -98,7 +97,7 @@ def test_solvers_that_it_lacks_are_refused_by_name() -> None:
 
 def test_where_it_gives_up_the_row_says_so() -> None:
     (case, *_) = cases("solver.max_steps=2")
-    (record,) = measure([case], PLAN, None)
+    (record,) = measure([case], HOW, None)
     assert record.status == "step_limit"
     assert "torchdiffeq" in (record.error or {})["message"]
 

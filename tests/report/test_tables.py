@@ -64,6 +64,31 @@ def test_evaluations_that_build_the_graph_of_backprop_count_once(tmp_path: Path)
     assert [cell.mean for cell in table.iloc[:, 0]] == [10.0, 20.0]
 
 
+def test_evaluations_of_backprop_count_once_under_any_label(tmp_path: Path) -> None:
+    counts = {"forward": 100, "recomputed": 0, "with_graph": 100, "vjps": 100}
+    config = record()["config"] | {"grad": {"_target_": "symadj.grad.Backprop"}}
+    runs = runs_of(tmp_path, {"grad": "mine", "config": config, "evaluations": counts})
+    assert only_cell(pivot(runs, ["grad"], [], ["evaluations"])).mean == 10.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "text"),
+    [
+        ("NotInstalled", "incompatible", "not installed"),
+        ("TimeLimitExceeded", "interrupted", "time limit"),
+        ("ProcessKilled", "interrupted", "killed"),
+        ("ProcessCrashed", "error", "crashed"),
+        ("MemoryBudgetExceeded", "oom", "OOM"),
+    ],
+)
+def test_a_failure_says_what_ended_the_run_where_that_is_more_than_its_status(
+    tmp_path: Path, kind: str, status: str, text: str
+) -> None:
+    error = {"type": kind, "message": "m", "details": {}, "traceback": ""}
+    runs = runs_of(tmp_path, {"kind": "bench", "status": status, "error": error})
+    assert str(only_cell(pivot(runs, ["grad"], ["data"], ["time"]))) == text
+
+
 @pytest.mark.parametrize(
     ("status", "text"),
     [

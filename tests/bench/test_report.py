@@ -7,8 +7,18 @@ from typing import Any
 
 import pandas as pd
 
-from symadj.bench.measure import Plan
-from symadj.bench.table import COST, DETAILS, Measured, chart, markdown, raw, table, write_tables
+from symadj.bench.report import (
+    COST,
+    DETAILS,
+    Measured,
+    chart,
+    frame,
+    markdown,
+    raw,
+    table,
+    write_tables,
+)
+from symadj.config.bench import BenchSettings
 from symadj.records.record import RunRecord
 
 MIB = 2**20
@@ -49,7 +59,7 @@ def failure(kind: str, status: str, grad: str = "checkpoint") -> RunRecord:
 
 
 def measured(*records: RunRecord) -> Measured:
-    return Measured("dopri5, batch 7", Plan(), list(records))
+    return Measured("dopri5, batch 7", BenchSettings(), list(records))
 
 
 def test_cells_have_their_units_and_the_best_of_a_column_is_marked() -> None:
@@ -104,7 +114,7 @@ def test_a_failure_is_a_cell_and_a_note() -> None:
         cells = table(group, COST).loc["checkpoint"]
         assert {str(cell) for cell in cells} == {word}
         assert f"because of {kind}" in markdown([group])
-        assert list(raw([group])["status"]) == [word, "ok"]
+        assert list(raw(frame([group]))["status"]) == [word, "ok"]
 
 
 def test_what_was_not_measured_is_a_dash() -> None:
@@ -158,11 +168,11 @@ def test_the_chart_has_a_row_of_panels_for_each_group_and_names_failures() -> No
         measured(failure("TimeLimitExceeded", "oom")),
     )
     two.title = "rk4, batch 7"
-    figure = chart([one, two])["bars"]
+    figure = chart(frame([one, two]))["bars"]
     assert len(figure.axes) == 4
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     assert "time limit" in texts
 
 
 def test_without_a_single_figure_there_is_no_chart() -> None:
-    assert chart([measured(failure("E", "oom"))]) == {}
+    assert chart(frame([measured(failure("E", "oom"))])) == {}
