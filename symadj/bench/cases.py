@@ -122,27 +122,25 @@ def groups(config: Config, settings: BenchSettings) -> list[Group]:
         counted = settings.steps and shared["solver"].get("num_steps")
         slug = "_".join(map(_slug, [*words, steps] if counted else words))
         title = ", ".join(filter(None, [*words, steps]))
-        cases = _cases(settings, shared, group["grads"], group["rows"])
+        cases = _cases(settings, shared, group["rows"])
         found.append(Group(title, slug if len(config["groups"]) > 1 else "", shared, cases))
     return found
 
 
 def _cases(
-    settings: BenchSettings,
-    shared: dict[str, Any],
-    grads: Mapping[str, dict[str, Any]],
-    rows: Mapping[str, dict[str, Any]],
+    settings: BenchSettings, shared: Config, rows: Mapping[str, dict[str, Any]]
 ) -> tuple[Case, ...]:
     own = [
         Case(
-            f"{name}{AUTOGRAD_TRACE}" if trace == "autograd" else name,
-            {**shared, **changes},
+            f"{label}{AUTOGRAD_TRACE}" if trace == "autograd" else label,
+            {**shared, **rows[label]},
             tangent=trace == "tangent",
         )
         for trace in settings.traces
-        for name, changes in grads.items()
+        for label in settings.grads
     ]
-    own += [Case(label, {**shared, **changes}) for label, changes in rows.items()]
+    others = (label for label in rows if label not in settings.grads)
+    own += [Case(label, {**shared, **rows[label]}) for label in others]
     peers = [peer for peer in VARIANTS if peer.package in settings.peers]
     cases = (
         *own,

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from symadj.config.compose import compose, typed
-from symadj.config.rows import CONFIG_NAME, Rows, row_lists
+from symadj.config.rows import CONFIG_NAME, Rows
 from symadj.config.schema import Config, RunSettings
 from symadj.errors import InputError, suggest
 
@@ -113,11 +113,16 @@ def compose_bench(overrides: Sequence[str] = (), extra: Path | None = None) -> C
         raise InputError(
             f"groups={settings.groups}; they follow from grads, rows, solvers, batch and steps."
         )
+    rows = Rows(overrides, OWN, extra)
+    labelled = {name: [f"grad={name}"] for name in settings.grads}
+    for label, row in rows.checked(settings.rows).items():
+        if label in labelled:
+            raise InputError(f"rows: there is a row {label!r} already; give it another label.")
+        labelled[label] = row
     steps = ("solver.step_size=null", "solver.grid=null")
     counts = ["null" if count is None else count for count in settings.steps]
-    groups = Rows(overrides, OWN, extra).groups(
-        settings.grads,
-        row_lists(settings.rows),
+    groups = rows.groups(
+        labelled,
         [
             [(f"solver={name}",) for name in settings.solvers],
             [(f"train.batch_size={size}",) for size in settings.batch],

@@ -11,7 +11,7 @@ from symadj.records.record import RunRecord
 from symadj.terminal import printable
 
 Value = str | int | float | bool | None
-Row = dict[str, Value]
+FlatRecord = dict[str, Value]
 
 _LONG_TEXTS = ("error.traceback", "schema")
 _NUMERIC = ("metrics.", "memory.", "seconds.", "evaluations.", "steps.")
@@ -26,7 +26,7 @@ _ENDED_BY = {
 _SPECIAL = ("inf", "-inf", "nan")
 
 
-def flatten(record: RunRecord) -> Row:
+def flatten(record: RunRecord) -> FlatRecord:
     """All of a record but its traceback, by dotted names; `failure` is what `failure_of` says.
 
     A run that ended before its parts were made has no names of data, model, solver and gradient
@@ -49,7 +49,7 @@ def failure_of(record: RunRecord) -> str:
     return _ENDED_BY.get(kind) or record.status.text
 
 
-def share_data_names(rows: list[Row]) -> None:
+def share_data_names(rows: list[FlatRecord]) -> None:
     """Names the data of rows that lack it (in place) after rows that were configured alike."""
     named = {_data_section(row): row["data.name"] for row in rows if row.get("data.name")}
     for row in rows:
@@ -78,7 +78,7 @@ def _value(name: str, value: Any) -> Value:
     return value
 
 
-def _names_from_config(row: Row) -> Row:
+def _names_from_config(row: FlatRecord) -> FlatRecord:
     return {
         "grad": _class(row, "grad").lower(),
         "solver": row.get("config.solver.method"),
@@ -86,11 +86,11 @@ def _names_from_config(row: Row) -> Row:
     }
 
 
-def _class(row: Row, group: str) -> str:
+def _class(row: FlatRecord, group: str) -> str:
     return str(row.get(f"config.{group}._target_") or "").rpartition(".")[2]
 
 
-def _data_section(row: Row) -> tuple[tuple[str, str], ...]:
+def _data_section(row: FlatRecord) -> tuple[tuple[str, str], ...]:
     # The seed of the split is the run's own; it does not make other data of it.
     items = ((k.removeprefix("config."), v) for k, v in row.items() if k.startswith("config.data."))
     told = ((k, v) for k, v in items if role(k).tells_runs_apart and not k.endswith(".seed"))

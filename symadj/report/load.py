@@ -15,7 +15,7 @@ from symadj.errors import InputError
 from symadj.files import CONFIG, HISTORY, RECORD, ROLLOUT, open_file, read_text
 from symadj.records.history import read_history
 from symadj.records.record import LARGEST, RunRecord
-from symadj.report.flatten import Row, flatten, share_data_names
+from symadj.report.flatten import FlatRecord, flatten, share_data_names
 from symadj.report.frames import column, numbers
 
 
@@ -62,7 +62,7 @@ def load_runs(sources: Iterable[str | Path]) -> Loaded:
     Raises:
         InputError: a source that does not exist, or a pattern that nothing matches.
     """
-    rows: list[Row] = []
+    rows: list[FlatRecord] = []
     skipped: list[Skipped] = []
     for found in _distinct(_find(sources)):
         if isinstance(found, Skipped):
@@ -139,7 +139,7 @@ def _loaded(frame: pd.DataFrame, skipped: list[Skipped]) -> Loaded:
     return Loaded(frame, tuple(skipped))
 
 
-def _read(path: Path) -> Row:
+def _read(path: Path) -> FlatRecord:
     record = RunRecord.from_json(read_text(path, LARGEST))
     return {"path": str(path), **flatten(record)}
 

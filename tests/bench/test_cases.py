@@ -129,6 +129,7 @@ def test_rows_go_along_the_axes() -> None:
         ("{a:['measure.every=1,2']}", "rows: a: .*several values"),
         ("{a:['grad.slots=1']}", "rows: a: grad.slots=1"),
         ("{a:['measure.every=no']}", "rows: a: measure.every='no'"),
+        ("{a:['grad.offload_dir=${nothing}']}", "rows.a.*no such setting"),
         ("{a:['~grad']}", "rows: a: ~grad"),
         ("{a:['repeats=3']}", "same in all rows"),
         ("{a:['grad']}", "rows: a"),

@@ -24,7 +24,7 @@ def test_the_defaults_are_all_five_methods_each_in_a_process_of_its_own() -> Non
         ("grads=symplectic", "grads='symplectic'; it must be a list"),
         ("grads=[aca,aca]", "twice"),
         ("solvers=[rk4,rk4]", "twice"),
-        ("grads=[auto]", "grad=auto: grad.memory must be given"),
+        ("grads=[auto]", "rows: auto: grad.memory must be given"),
         ("groups=[]", "groups=.*follow from"),
     ],
 )

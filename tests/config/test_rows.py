@@ -11,6 +11,7 @@ from symadj.bench.cases import groups
 from symadj.config import rows
 from symadj.config.bench import OWN, bench_settings, compose_bench
 from symadj.config.compose import compose
+from symadj.errors import InputError
 from tests.bench.small import small
 
 
@@ -88,11 +89,18 @@ def test_options_of_the_users_own_directory_can_be_named(tmp_path: Path) -> None
     }
 
 
+def test_an_option_that_refers_to_nothing_is_named_with_its_row(tmp_path: Path) -> None:
+    (tmp_path / "grad").mkdir()
+    (tmp_path / "grad" / "mine.yaml").write_text("_target_: symadj.grad.Adjoint\nrtol: ${none}\n")
+    with pytest.raises(InputError, match=r"rows: mine: .*no such setting"):
+        compose_bench(["grads=[mine]"], tmp_path)
+
+
 def test_the_configuration_has_the_settings_of_every_row_and_no_other_sections() -> None:
     config = small("grads=[aca]", "rows={loose:['solver.rtol=1e-2']}", "solvers=[bosh3]")
     (group,) = config["groups"]
     assert set(group["changes"]) == {"solver"}
-    assert set(group["grads"]["aca"]) == {"grad"}
+    assert set(group["rows"]["aca"]) == {"grad"}
     assert set(group["rows"]["loose"]) == {"solver"}
     assert group["rows"]["loose"]["solver"]["rtol"] == 1e-2
     assert group["rows"]["loose"]["solver"]["method"] == "bosh3"
