@@ -14,13 +14,15 @@ from symadj.run.parts import Parts
 from symadj.units import format_bytes
 
 
-def header(parts: Parts, directory: Path) -> str:
+def header(parts: Parts, directory: Path, devices: int = 1) -> str:
     """Data, model, solver, gradient method, device and directory, a line each."""
     data = parts.data
     sizes = ", ".join(f"{len(getattr(data, s)):,} {s}" for s in ("train", "val", "test"))
     name = type(parts.model).__name__
     dtype = str(parts.dtype).removeprefix("torch.")
     device = f"{parts.device} ({device_name(parts.device)}), {torch.get_num_threads()} threads"
+    if devices > 1:
+        device = f"{devices} processes, each with a share of every batch; {device}"
     return _lines(
         [
             ("data", f"{data.name}, {data.dim} dimensions: {sizes}"),
