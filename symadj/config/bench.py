@@ -16,7 +16,7 @@ from symadj.config.compose import compose, typed
 from symadj.config.groups import composed, group_options
 from symadj.config.rows import with_changes
 from symadj.config.schema import Config, RunSettings
-from symadj.errors import InputError, suggest
+from symadj.errors import IncompatibleError, InputError, suggest
 from symadj.ranges import check_settings
 
 CONFIG_NAME = "bench"
@@ -80,6 +80,11 @@ class BenchSettings(RunSettings):
     def check(self) -> None:
         """Raises `InputError` for a value out of its range."""
         super().check()
+        if self.devices != 1:
+            raise IncompatibleError(
+                f"devices={self.devices}: a benchmark measures one device. Take devices=1, and a "
+                "row of the batch size that is a device's share."
+            )
         for peer in self.peers:
             if peer not in PEERS:
                 raise InputError(f"unknown peer {peer!r}.{suggest(peer, PEERS)}")

@@ -198,9 +198,10 @@ class Together:
         try:
             yield
         except BaseException as error:
-            # What ends the run is known; a signal that came meanwhile says nothing more.
-            guard.take()
-            cause = self._cause(error)
+            with guard.critical():
+                cause = self._cause(error)
+                # What ends the run is known: a signal that came meanwhile says nothing more.
+                guard.take()
             if cause is error:
                 raise
             raise cause from error

@@ -76,9 +76,10 @@ def _costs(record: RunRecord) -> list[tuple[str, str]]:
         text = f"{record.seconds['compile']:.1f}, in no iteration's seconds"
         lines.append(("compilation, s", text))
     if record.memory is not None:
-        m = record.memory
+        m, devices = record.memory, record.environment.get("devices", 1)
+        whose = "" if devices == 1 else f", the most that one of {devices} processes needed"
         text = (
-            f"peak {format_bytes(m['peak_bytes'])} in a training step ({m['meter']} meter): "
+            f"peak {format_bytes(m['peak_bytes'])} in a training step ({m['meter']} meter{whose}): "
             f"outputs {format_bytes(m['outputs_bytes'])}, checkpoints "
             f"{format_bytes(m['checkpoints_bytes'])}, graph and work space "
             f"{format_bytes(m['graph_bytes'])}"

@@ -12,8 +12,13 @@ import pandas as pd
 import pytest
 import torch
 
+from symadj import odeint
+from symadj.cli.train import main
+from symadj.config.bench import BenchSettings
 from symadj.config.compose import compose
 from symadj.errors import IncompatibleError, InputError, RankFailed
+from symadj.grad import Adjoint
+from symadj.ode.settings import SolverSettings
 from symadj.records.history import read_history
 from symadj.records.record import RunRecord
 from symadj.run.checkpoint import load_checkpoint
@@ -99,6 +104,17 @@ def test_a_rank_keeps_what_its_share_needs(one: Path, two: Path) -> None:
     assert of_two["checkpoints_bytes"] * 33 == of_one["checkpoints_bytes"] * 17
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_gpus_have_the_losses_of_one(tmp_path: Path) -> None:
+    runs = []
+    for devices in (1, 2):
+        words = [*settings("synced", tmp_path), "device=cuda", f"devices={devices}"]
+        train(compose("train", [*words, f"name=on_{devices}"]))
+        runs.append(history(tmp_path / f"on_{devices}"))
+    np.testing.assert_allclose(runs[1]["loss"], runs[0]["loss"], rtol=1e-9)
+
+
 def failing(out: Path, fail: str) -> RunRecord:
     """A run of two processes the second of which goes wrong in its third iteration."""
     task = ("task._target_=tests.run.ranked.FailingRank", f"task.fail={fail}", "train.steps=100000")
@@ -177,6 +193,30 @@ def test_what_cannot_be_shared_is_refused_before_anything_starts(
     with pytest.raises(InputError, match=message):
         train(standin_config(tmp_path, "devices=3", *overrides))
     assert not any(tmp_path.iterdir())
+
+
+def test_a_sweep_is_not_for_the_processes_of_torchrun(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for name, number in (("RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, number)
+    assert main(["-m", "seed=0,1"]) == 2
+    assert "-m in the processes of torchrun" in capsys.readouterr().err
+
+
+def test_a_benchmark_measures_one_device() -> None:
+    with pytest.raises(IncompatibleError, match="devices=2: a benchmark"):
+        BenchSettings(devices=2).check()
+
+
+def test_the_parameters_integral_takes_no_part_in_steps_of_all_ranks() -> None:
+    options = {"sync": True, "first_step": 0.1}
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    t, method = torch.tensor([0.0, 1.0]), Adjoint(seminorm=False)
+    with pytest.raises(IncompatibleError, match="seminorm"):
+        odeint(lambda t, y: -y, x, t, options=options, gradient=method)
+    with pytest.raises(IncompatibleError, match="a norm of your own"):
+        SolverSettings(sync=True, norm=torch.linalg.vector_norm)
 
 
 def test_devices_that_differ_from_torchruns_processes_are_refused(
