@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
 
 
 class SymadjError(Exception):
     """Base of every error that symadj raises on purpose."""
 
-    status: ClassVar[str] = "error"
+    status: str = "error"
 
 
 class InputError(SymadjError, ValueError):
@@ -20,7 +19,7 @@ class InputError(SymadjError, ValueError):
 class IncompatibleError(InputError):
     """Two settings that are fine alone and impossible together."""
 
-    status: ClassVar[str] = "incompatible"
+    status: str = "incompatible"
 
 
 class CapturedTensorError(InputError):
@@ -38,7 +37,7 @@ class FieldChangedError(SymadjError, RuntimeError):
 class MemoryBudgetExceeded(SymadjError, MemoryError):
     """A metered step needed more memory than its budget allows."""
 
-    status: ClassVar[str] = "oom"
+    status: str = "oom"
 
 
 class NothingFits(MemoryBudgetExceeded):
@@ -48,13 +47,25 @@ class NothingFits(MemoryBudgetExceeded):
 class StorageError(SymadjError, OSError):
     """A file could not be written or not be read: a full disk, no permission, a lost directory."""
 
-    status: ClassVar[str] = "storage"
+    status: str = "storage"
 
 
 class TimeLimitExceeded(SymadjError, TimeoutError):
     """A training or a job took longer than it was allowed to, and was ended."""
 
-    status: ClassVar[str] = "interrupted"
+    status: str = "interrupted"
+
+
+class RankFailed(SymadjError, RuntimeError):
+    """Another process of a run on many devices has failed, or was lost.
+
+    Attributes:
+        status: that of its failure.
+    """
+
+    def __init__(self, message: str, status: str = "interrupted") -> None:
+        self.status = status
+        super().__init__(message)
 
 
 class SolveError(SymadjError, RuntimeError):
@@ -107,19 +118,19 @@ class SolveError(SymadjError, RuntimeError):
 class NonFiniteError(SolveError):
     """The state or the field's value became infinite or NaN."""
 
-    status: ClassVar[str] = "nonfinite"
+    status: str = "nonfinite"
 
 
 class StepSizeUnderflow(SolveError):
     """The tolerance would need steps below the resolution of time."""
 
-    status: ClassVar[str] = "dt_underflow"
+    status: str = "dt_underflow"
 
 
 class MaxStepsExceeded(SolveError):
     """The solve needed more than `max_steps` attempted steps."""
 
-    status: ClassVar[str] = "step_limit"
+    status: str = "step_limit"
 
 
 def suggest(given: object, allowed: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ ALWAYS_THERE = 2**26
 """Bytes below which the system is not asked."""
 
 _MEMINFO = Path("/proc/meminfo")
+_VMSTAT = Path("/proc/vmstat")
 _OWN_GROUPS = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
 
@@ -52,6 +53,12 @@ def require_memory(needed: float, what: str, todo: str, device: torch.device | N
             f"{what} needs {format_bytes(int(needed))} of memory or more, and "
             f"{format_bytes(left)} can be had; {todo}."
         )
+
+
+def memory_kills() -> int:
+    """How many processes Linux has killed for want of memory since it started; 0 elsewhere."""
+    lines = (line.split() for line in _text(_VMSTAT).splitlines())
+    return next((int(words[1]) for words in lines if words[0] == "oom_kill"), 0)
 
 
 def _machine_left() -> int | None:

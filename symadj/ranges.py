@@ -143,6 +143,7 @@ RANGES: Mapping[str, Range] = {
         high=4 * (os.cpu_count() or 1),
         null="torch's own choice",
     ),
+    "devices": _count("the number of devices that share a batch", high=10**5),
     "launcher.workers": _count("the number of jobs at once", high=100_000),
     "launcher.retries": _count("the number of further tries of a job", low=0, high=1_000),
     "train.steps": _count("the number of training iterations"),

@@ -23,6 +23,7 @@ from symadj.errors import InputError
 from symadj.launch.job import Outcome
 from symadj.launch.sweep import run_sweep
 from symadj.run.allocator import keep_freed_memory
+from symadj.run.ranks import is_rank
 from symadj.terminal import complain, say
 
 
@@ -90,6 +91,11 @@ class App:
         return FAILED if outcome.failed else OK
 
     def _sweep(self, overrides: Sequence[str], extra: Path | None) -> int:
+        if is_rank():
+            raise InputError(
+                "-m in the processes of torchrun, which are for one training. Start the sweep "
+                "without it, with devices=N for its trainings."
+            )
         # All jobs are composed before the first one runs: a typo costs no training.
         choices = given.expand(overrides)
         outcomes = run_sweep(

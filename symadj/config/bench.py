@@ -12,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from symadj.config.compose import compose, typed
 from symadj.config.rows import CONFIG_NAME, Rows
 from symadj.config.schema import Config, RunSettings
-from symadj.errors import InputError, suggest
+from symadj.errors import IncompatibleError, InputError, suggest
 
 PEERS = ("torchdiffeq", "diffrax")
 AUTOCAST = ("bfloat16", "float16")
@@ -76,6 +76,11 @@ class BenchSettings(RunSettings):
     def check(self) -> None:
         """Raises `InputError` for a value out of its range."""
         super().check()
+        if self.devices != 1:
+            raise IncompatibleError(
+                f"devices={self.devices}: a benchmark measures one device. Take devices=1, and a "
+                "row of the batch size that is a device's share."
+            )
         for peer in self.peers:
             if peer not in PEERS:
                 raise InputError(f"unknown peer {peer!r}.{suggest(peer, PEERS)}")

@@ -23,7 +23,7 @@ _OF_ADAPTIVE_STEPS = tuple(
     f"solver.{name}"
     for name in (
         *("rtol", "atol", "first_step", "max_step", "min_step"),
-        *("safety", "min_factor", "max_factor", "pi_beta"),
+        *("safety", "min_factor", "max_factor", "pi_beta", "sync"),
     )
 )
 

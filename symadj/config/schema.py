@@ -176,7 +176,9 @@ class RunSettings:
         device: auto (cuda where there is one), cpu, cuda, cuda:1, ...
         dtype: of data and parameters: float32 or float64.
         compile: whether training runs compiled (see `symadj.ode.compiled`); for grad=symplectic.
-        threads: of torch on the CPU; null: torch's own choice.
+        devices: that share every training batch, each by a process of its own (see
+            `symadj.run.ranks`).
+        threads: of torch on the CPU, all processes together; null: torch's own choice.
         resume: a run directory whose cut-off training is to be continued.
         launcher: in a sweep, where the jobs run.
         fresh: in a sweep, whether jobs that are finished already are run again, beside those.
@@ -189,6 +191,7 @@ class RunSettings:
     device: str = extent("auto", anew=True)
     dtype: str = experiment("float32", anew=True)
     compile: bool = extent(False)
+    devices: int = extent(1)
     threads: int | None = extent(None, anew=True)
     resume: str | None = launch(None)
     fresh: bool = launch(False)

@@ -92,11 +92,22 @@ class Adjoint(OneNodeMethod):
         rtol = forward.rtol if self.rtol is None else self.rtol
         atol = forward.atol if self.atol is None else self.atol
         if self.options is not None:
-            return SolverSettings.from_options(method, rtol, atol, self.options)
+            options = {"sync": forward.sync, **self.options}
+            return SolverSettings.from_options(method, rtol, atol, options)
         return dataclasses.replace(forward, method=method, rtol=rtol, atol=atol, first_step=None)
 
     def solve_as_node(self, problem: Problem, y0: Tensor, k0: Tensor) -> tuple[Tensor, list[Step]]:
-        """Only the outputs are kept."""
+        """Only the outputs are kept.
+
+        Raises:
+            IncompatibleError: `sync`, and an error that counts the parameters' integral.
+        """
+        if problem.settings.sync and not (self.seminorm and self.norm is None):
+            raise IncompatibleError(
+                "sync=true with the adjoint method and seminorm=false, or a norm of your own: the "
+                "parameters' integral is known when all processes have done their part of it. "
+                "Take seminorm=true."
+            )
         forward = _Forward(problem, self.settings(problem.settings), self, k0)
         ys = _AdjointFunction.apply(forward, y0, *problem.field.params)
         return ys, forward.steps.steps

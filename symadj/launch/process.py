@@ -27,6 +27,7 @@ from pebble import CONSTS, ProcessExpired, concurrent
 
 from symadj.errors import SymadjError, TimeLimitExceeded
 from symadj.files import open_file
+from symadj.memory import memory_kills
 from symadj.records.status import Status, status_of, story_of
 from symadj.run.allocator import keep_freed_memory
 
@@ -110,7 +111,7 @@ class Process:
     ) -> None:
         self._output = output
         self._time_limit = time_limit
-        self._kills = _memory_kills()
+        self._kills = memory_kills()
         self._name = f"symadj-{next(_numbers)}"
         around = {**os.environ, **(environment or {})}
         call = _Call(function, arguments, output, threads, sys.argv, os.getcwd(), around)
@@ -143,7 +144,7 @@ class Process:
             return _failure(ProcessKilled("the process was ended"))
         except ProcessExpired as death:
             # The system counts what it has killed a moment after the process is gone.
-            memory_ran_out = _memory_kills() > self._kills
+            memory_ran_out = memory_kills() > self._kills
             return _failure(_death(death.exitcode, memory_ran_out, self._last_words()))
         except BaseException:
             self.ask_to_end()
@@ -271,12 +272,3 @@ def _death(code: int, memory_ran_out: bool, last_words: str) -> SymadjError:
     how = f"died of {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
     more = f": {last_words}" if last_words else ""
     return ProcessCrashed(f"the process {how} without an answer{more}")
-
-
-def _memory_kills() -> int:
-    """How many processes Linux has killed for want of memory since it started; 0 elsewhere."""
-    try:
-        text = Path("/proc/vmstat").read_text()
-        return next(int(line.split()[1]) for line in text.splitlines() if "oom_kill " in line)
-    except (OSError, StopIteration):
-        return 0

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from symadj.errors import InputError
+from symadj.share import moments, row_count
 
 
 class BatchNorm(nn.Module):
@@ -15,7 +16,7 @@ class BatchNorm(nn.Module):
     running means of them are kept; in evaluation, and for the inverse always, m and v are those
     running means, so that every point has a density and an image of its own. (Dinh et al. 2017,
     Real NVP, arXiv:1605.08803, appendix E; FFJORD's MovingBatchNorm at its default lag takes the
-    running means in training too.)
+    running means in training too.) Processes that share a batch take those of the whole batch.
 
     Args:
         dim: entries of a point.
@@ -60,12 +61,13 @@ class BatchNorm(nn.Module):
 
     def _batch(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The batch's mean and variance, which join the running means."""
-        if len(x) < 2:
+        rows = row_count(x)
+        if rows < 2:
             raise InputError(
                 "batch normalisation needs at least 2 points to train on, and the batch has "
-                f"{len(x)}; raise train.batch_size, or take model.batch_norm=false."
+                f"{rows}; raise train.batch_size, or take model.batch_norm=false."
             )
-        var, mean = torch.var_mean(x, dim=0)
+        mean, var = moments(x)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.decay)
             self.running_var.lerp_(var, self.decay)

@@ -17,6 +17,7 @@ from symadj.models.mlp import MLP
 from symadj.models.residual import Residual
 from symadj.ode.gradients import Sums, own_method
 from symadj.ranges import require
+from symadj.share import drawn
 
 Draw = Callable[[Tensor, torch.Generator | None], Tensor]
 
@@ -290,13 +291,20 @@ def standard_normal_logprob(z: Tensor) -> Tensor:
 
 def _gaussian(like: Tensor, generator: torch.Generator | None) -> Tensor:
     device = like.device if generator is None else generator.device
-    noise = torch.randn(like.shape, dtype=like.dtype, device=device, generator=generator)
-    return noise.to(like.device)
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, dtype=like.dtype, device=device, generator=generator)
+
+    return drawn(like.shape, draw).to(like.device)
 
 
 def _rademacher(like: Tensor, generator: torch.Generator | None) -> Tensor:
     device = like.device if generator is None else generator.device
-    bits = torch.randint(2, like.shape, device=device, generator=generator)
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        return torch.randint(2, shape, device=device, generator=generator)
+
+    bits = drawn(like.shape, draw)
     return (2 * bits - 1).to(dtype=like.dtype, device=like.device)
 
 

@@ -260,7 +260,7 @@ def norm_of(settings: SolverSettings, layout: StateLayout) -> Norm:
     """The norm of an error in the engine's layout."""
     user = settings.norm
     if user is None:
-        return layout.rms
+        return layout.rms_over_ranks if settings.sync else layout.rms
     return lambda flat: user(layout.unflatten(flat))
 
 

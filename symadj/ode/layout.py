@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from symadj.errors import InputError
+from symadj.share import summed
 
 State = Tensor | tuple[Tensor, ...]
 
@@ -82,6 +83,14 @@ class StateLayout:
             return _rms(flat)
         parts = [_rms(part) for part in flat.split(self.sizes) if part.numel()]
         return torch.stack(parts).amax() if parts else flat.new_zeros(())
+
+    def rms_over_ranks(self, flat: Tensor) -> Tensor:
+        """`rms` of the states of all ranks laid one behind the other, the same on every rank."""
+        parts = [flat] if self.bare else flat.split(self.sizes)
+        squares = torch.stack([torch.linalg.vector_norm(p).double().square() for p in parts])
+        counts = squares.new_tensor([part.numel() for part in parts])
+        squares, counts = summed(torch.stack([squares, counts])).unbind()
+        return (squares / counts.clamp_min(1)).sqrt().amax().to(flat.dtype.to_real())
 
 
 def _rms(x: Tensor) -> Tensor:

@@ -68,10 +68,14 @@ class SolverSettings:
             and error messages go by the two numbers anyway.
         perturb: of fixed steps: the field is evaluated just after the start of every step and just
             before its end, as if it jumped at all of them.
+        sync: whether all processes of torch.distributed's default group, each with its part of a
+            batch, take the same adaptive steps: those that one process would take with the whole
+            batch. All of them must solve at the same time then. Without a group it has no effect.
 
     Raises:
         InputError: a value out of its range, or several ways to fix the steps at once.
-        IncompatibleError: fixed steps are needed and none of the three is given.
+        IncompatibleError: fixed steps are needed and none of the three is given; or `sync` with a
+            norm of the user's own.
     """
 
     method: str = "dopri5"
@@ -96,6 +100,7 @@ class SolverSettings:
     interp: str | None = None
     entrywise: tuple[Tensor, Tensor] | None = None
     perturb: bool = False
+    sync: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in SOLVERS:
@@ -105,12 +110,17 @@ class SolverSettings:
         check_settings("solver", vars(self) | plain, shown="")
         if self.rtol == 0 and self.atol == 0 and self.adaptive:
             raise InputError("rtol and atol are both 0; one of them must be positive.")
-        for name in ("compile", "check_field"):
+        for name in ("compile", "check_field", "sync"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name}={getattr(self, name)!r}; it must be true or false.")
         if self.interp not in (None, *INTERPOLATIONS):
             raise InputError(
                 f"unknown interp={self.interp!r}.{suggest(self.interp, INTERPOLATIONS)}"
+            )
+        if self.sync and self.norm is not None:
+            raise IncompatibleError(
+                "sync=true with a norm of your own, which only you can take over all processes. "
+                "Leave one of them out."
             )
         self._check_stepping()
 

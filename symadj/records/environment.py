@@ -16,14 +16,20 @@ import symadj
 Environment = dict[str, "str | int | None"]
 
 
-def environment(device: torch.device) -> Environment:
-    """Describes the software and the machine, for a run record."""
+def environment(device: torch.device, devices: int = 1) -> Environment:
+    """Describes the software and the machine, for a run record.
+
+    Args:
+        device: of the run's first process.
+        devices: how many processes have shared its work, with a device each.
+    """
     return {
         "symadj": symadj.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "commit": commit(),
         "device": str(device),
+        "devices": devices,
         "device_name": device_name(device),
         "cpu": cpu_model(),
         "threads": torch.get_num_threads(),

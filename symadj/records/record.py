@@ -40,10 +40,12 @@ class RunRecord:
         seed: of all random numbers.
         iterations: training iterations done.
         metrics: train/loss, val/nll, test/nll, test/bits_per_dim, ... in nats or bits.
-        memory: None where not metered, else meter and bytes of the peak and of its parts.
+        memory: None where not metered, else meter and bytes of the peak and of its parts; on many
+            devices those of the process that needed most.
         seconds: median, q1, q3 and n of iteration, forward, backward and optimizer, without
             compilation; total; compile, where something was compiled.
-        evaluations: forward, recomputed, with_graph, vjps: sums over all training iterations.
+        evaluations: forward, recomputed, with_graph, vjps: sums over all training iterations; on
+            many devices, of the largest count of a process in each.
         steps: accepted and rejected: likewise.
         schema: version of this layout.
     """

@@ -100,6 +100,13 @@ class InterruptGuard:
             error, self._pending = self._pending, None
             raise error
 
+    def take(self) -> int:
+        """The signal that `critical()` holds back, which is forgotten; 0: none is held back."""
+        if not isinstance(self._pending, Interrupted):
+            return 0
+        error, self._pending = self._pending, None
+        return error.signum
+
     @contextmanager
     def time_limit(self, seconds: float) -> Iterator[None]:
         """Raises `TimeIsUp` in the block once it has taken so many seconds of wall-clock."""

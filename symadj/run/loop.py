@@ -26,6 +26,7 @@ from symadj.run.interrupt import InterruptGuard, TimeIsUp
 from symadj.run.log import logger
 from symadj.run.parts import Parts
 from symadj.run.progress import Progress
+from symadj.run.ranks import Ranks
 from symadj.run.seed import random_state, restore_random_state
 from symadj.terminal import say
 
@@ -112,10 +113,11 @@ class Trainer:
         directory: of the run.
         guard: holds signals back while the state changes.
         saved: called after every checkpoint.
+        ranks: the processes that train together.
 
     Attributes:
         counters, timings, memory, best: what the training has done so far; `memory` is that of the
-            hungriest metered iteration.
+            hungriest metered iteration, on the hungriest rank.
         resumable: whether `state()` is one that training can go on from.
         unsaved: whether it is further than the checkpoint.
     """
@@ -127,12 +129,15 @@ class Trainer:
         directory: Path,
         guard: InterruptGuard,
         saved: Callable[[], None],
+        ranks: Ranks,
     ) -> None:
         self.parts = parts
         self.settings = settings
         self.directory = directory
         self.guard = guard
         self.saved = saved
+        self.ranks = ranks
+        self.objective = ranks.objective(parts)
         self.history: History | None = None
         self.counters = Counters()
         self.timings = Timings()
@@ -158,6 +163,10 @@ class Trainer:
             SolveError, NonFiniteLoss, MemoryError, Interrupted: the last checkpoint stays.
             TimeLimitExceeded: the time was over before the first iteration was.
         """
+        with self.ranks.held(self.guard):
+            self._fit(progress)
+
+    def _fit(self, progress: Progress) -> None:
         begun = self.counters.iteration
         self.history = history = self._open_history()
         if begun == 0:
@@ -171,10 +180,10 @@ class Trainer:
                 row = self._bounded()
                 if row is None:
                     break
-                self.counters.wall = row.wall = time.perf_counter() - started
+                self.counters.wall = row.wall = self._wall(started)
                 if self._due() or self.finished():
                     row.validation = self.validate()
-                    self.counters.wall = time.perf_counter() - started
+                    self.counters.wall = self._wall(started)
                 self._write_row(history, progress)
                 going_on = begun > 0 and row.iteration == begun + 1
                 if self._asked() or row.validation is not None or going_on:
@@ -191,6 +200,9 @@ class Trainer:
         """Closes the history."""
         if self.history is not None:
             self.history.close()
+
+    def _wall(self, started: float) -> float:
+        return self.ranks.agree(time.perf_counter() - started, self.guard)
 
     def _open_history(self) -> History:
         done = self.counters.iteration
@@ -289,28 +301,29 @@ class Trainer:
 
     def _gradient(self, batch: Tensor, watch: Stopwatch) -> StepResult:
         """Forward and backward pass, timed."""
-        loss = self.parts.task.loss(self.parts.model, batch, self.parts.integrator)
-        value = self._finite(float(loss.detach()))
+        loss = self.objective(batch)
+        value = self._finite(self.ranks.total(loss))
         forward = watch.lap()
         loss.backward()
         backward = watch.lap()
-        return StepResult(value, self.parts.integrator.take_stats(), forward, backward)
+        stats = self.ranks.most(self.parts.integrator.take_stats())
+        return StepResult(value, stats, forward, backward)
 
     def _metered(self, batch: Tensor, meter: Meter) -> StepResult:
         """Forward and backward pass, metered; its seconds count for nothing."""
-        parts = self.parts
         step = StepResult(math.nan, SolveStats(), math.nan, math.nan)
 
         def forward() -> Tensor:
-            loss = parts.task.loss(parts.model, batch, parts.integrator)
-            step.loss = self._finite(float(loss.detach()))
+            loss = self.objective(batch)
+            step.loss = self._finite(self.ranks.total(loss))
             return loss
 
         def stats() -> SolveStats:
-            step.stats = parts.integrator.take_stats()
-            return step.stats
+            own = self.parts.integrator.take_stats()
+            step.stats = self.ranks.most(own)
+            return own
 
-        step.memory = measure_memory(forward, None, meter, stats)
+        step.memory = self.ranks.hungriest(measure_memory(forward, None, meter, stats))
         return step
 
     def _remember(self, step: StepResult, meter: Meter) -> None:
@@ -350,7 +363,7 @@ class Trainer:
         """The task's monitor on the validation split; keeps the best weights."""
         monitor = self.parts.task.monitor
         with self.average.in_place():
-            metric = self.evaluate(self.parts.data.val, exact=False)[monitor]
+            metric = self.ranks.first(self.evaluate(self.parts.data.val, exact=False)[monitor])
         if not math.isfinite(metric):
             raise NonFiniteLoss(
                 f"the validation's {monitor} became {metric} after iteration "

@@ -39,7 +39,8 @@ def restore_random_state(state: dict[str, Any]) -> None:
     """Puts all global generators where `random_state` found them."""
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"]:
-        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
+        here = state["cuda"][: torch.cuda.device_count()]  # another machine may have had more GPUs
+        torch.cuda.set_rng_state_all([s.cpu() for s in here])
     keys, position, has_gauss, cached = state["numpy"]
     words = keys.cpu().numpy().astype(np.uint32)
     np.random.set_state(("MT19937", words, position, has_gauss, cached))  # noqa: NPY002

@@ -14,13 +14,15 @@ from symadj.run.parts import Parts
 from symadj.units import format_bytes
 
 
-def header(parts: Parts, directory: Path) -> str:
+def header(parts: Parts, directory: Path, devices: int = 1) -> str:
     """Data, model, solver, gradient method, device and directory, a line each."""
     data = parts.data
     sizes = ", ".join(f"{len(getattr(data, s)):,} {s}" for s in ("train", "val", "test"))
     name = type(parts.model).__name__
     dtype = str(parts.dtype).removeprefix("torch.")
     device = f"{parts.device} ({device_name(parts.device)}), {torch.get_num_threads()} threads"
+    if devices > 1:
+        device = f"{devices} processes, each with a share of every batch; {device}"
     return _lines(
         [
             ("data", f"{data.name}, {data.dim} dimensions: {sizes}"),
@@ -74,9 +76,10 @@ def _costs(record: RunRecord) -> list[tuple[str, str]]:
         text = f"{record.seconds['compile']:.1f}, in no iteration's seconds"
         lines.append(("compilation, s", text))
     if record.memory is not None:
-        m = record.memory
+        m, devices = record.memory, record.environment.get("devices", 1)
+        whose = "" if devices == 1 else f", the most that one of {devices} processes needed"
         text = (
-            f"peak {format_bytes(m['peak_bytes'])} in a training step ({m['meter']} meter): "
+            f"peak {format_bytes(m['peak_bytes'])} in a training step ({m['meter']} meter{whose}): "
             f"outputs {format_bytes(m['outputs_bytes'])}, checkpoints "
             f"{format_bytes(m['checkpoints_bytes'])}, graph and work space "
             f"{format_bytes(m['graph_bytes'])}"

@@ -36,6 +36,7 @@ from symadj.records.environment import environment
 from symadj.records.history import read_history
 from symadj.records.record import RunRecord, now, quartiles
 from symadj.records.status import Status, is_result, status_of, story_of
+from symadj.run.assist import assist
 from symadj.run.checkpoint import load_checkpoint, save_checkpoint
 from symadj.run.data_file import check_data_file, describe_file
 from symadj.run.directory import check_name, make_run_directory, run_name, sole_user
@@ -44,7 +45,9 @@ from symadj.run.log import RunLog, logger, run_log
 from symadj.run.loop import Trainer
 from symadj.run.parts import Parts, build_parts
 from symadj.run.progress import Progress
+from symadj.run.ranks import Ranks, is_rank, ranks_of
 from symadj.run.seed import own_randomness, seed_everything
+from symadj.run.start import check_devices, train_on_devices
 from symadj.run.summary import header, summary
 from symadj.terminal import complain, say
 from symadj.threads import given_threads
@@ -58,6 +61,9 @@ def train(
     With `config.resume` naming a run directory, the training goes on there from its checkpoint.
     What that run has left stays as it is until the first new iteration has been saved.
 
+    With `config.devices` of 2 or more, or in the processes of torchrun, the training is shared
+    (`symadj.run.ranks`).
+
     Args:
         config: composed by `symadj.config.compose.compose("train", ...)`.
         overrides: what was asked for on the command line; only names the directory.
@@ -65,7 +71,8 @@ def train(
 
     Returns:
         The record, as saved. Its status tells a failed run (out of memory, a diverged or stuck
-        solve, a loss that is no number, a full disk) from a good one.
+        solve, a loss that is no number, a full disk) from a good one. In a process of torchrun that
+        is not the first, a record of its own that is not saved.
 
     Raises:
         InputError: a setting or a file that cannot be used, before any training.
@@ -73,17 +80,21 @@ def train(
         Exception: a mistake in the code; the record and the log have it too.
     """
     settings = run_settings(config)
-    if directory is None:
-        directory = run_directory(config, settings, overrides)
-    with (
-        sole_user(directory),
-        run_log(directory / LOG) as log,
-        InterruptGuard() as guard,
-        given_threads(settings.threads),
-    ):
-        remove_temporaries(directory)
-        former = _former(directory) if settings.resume is not None else None
-        return Run(config, settings, directory, former, log).execute(guard)
+    if settings.devices > 1 and not is_rank():
+        check_devices(settings)
+        directory = directory or run_directory(config, settings, overrides)
+        return train_on_devices(config, settings, directory)
+    ranks = ranks_of(settings)
+    settings = ranks.own(settings)
+    with given_threads(settings.threads):
+        if not ranks.leads:
+            with InterruptGuard() as guard:
+                return assist(config, settings, ranks, guard)
+        directory = directory or run_directory(config, settings, overrides)
+        with sole_user(directory), run_log(directory / LOG) as log, InterruptGuard() as guard:
+            remove_temporaries(directory)
+            former = _former(directory) if settings.resume is not None else None
+            return Run(config, settings, directory, former, log, ranks).execute(guard)
 
 
 def run_directory(config: Config, settings: RunSettings, overrides: Sequence[str]) -> Path:
@@ -143,6 +154,7 @@ class Run:
         directory: of the run; it exists.
         former: None for a run that starts anew.
         log: of the run.
+        ranks: the processes that train together, of which this is the first.
     """
 
     def __init__(
@@ -152,12 +164,14 @@ class Run:
         directory: Path,
         former: Former | None,
         log: RunLog,
+        ranks: Ranks,
     ) -> None:
         self.config = config
         self.settings = settings
         self.directory = directory
         self.former = former
         self.log = log
+        self.ranks = ranks
         self.parts: Parts | None = None
         self.trainer: Trainer | None = None
         self.begun = False
@@ -173,8 +187,10 @@ class Run:
         """Trains, tests, draws; whatever happens, the record says how it ended."""
         record = self.record
         try:
-            self._prepare(guard)
-            self._train()
+            with self.ranks.together(guard):
+                self._prepare(guard)
+                self._train()
+            self._conclude()
             record.status = Status.OK
         except BaseException as error:
             record.status = status_of(error)
@@ -194,12 +210,14 @@ class Run:
         seed_everything(self.settings.seed)
         self.parts = parts = build_parts(self.config, self.settings)
         self._describe(parts)
-        self.trainer = Trainer(parts, self.settings, self.directory, guard, self._saved)
-        if self.former is not None:
+        self.trainer = Trainer(parts, self.settings, self.directory, guard, self._saved, self.ranks)
+        checkpoint = None if self.former is None else self.former.checkpoint
+        self.ranks.first(checkpoint)
+        if self.former is not None and checkpoint is not None:
             check_data_file(self.former.record, parts.data, self.directory)
-            self.trainer.restore(self.former.checkpoint)
+            self.trainer.restore(checkpoint)
             logger.info("resumed after iteration %d", self.trainer.counters.iteration)
-        text = header(parts, self.directory)
+        text = header(parts, self.directory, self.ranks.devices)
         logger.info("run %s\n%s", self.directory, text)
         say(text)
 
@@ -228,15 +246,21 @@ class Run:
         record.model = {"name": type(parts.model).__name__, "parameters": parts.parameter_count()}
         record.solver = parts.integrator.solver.method
         record.grad = parts.integrator.gradient.name
-        record.environment = environment(parts.device)
+        record.environment = environment(parts.device, self.ranks.devices)
 
     def _train(self) -> None:
+        trainer, parts = self.trainer, self.parts
+        assert trainer is not None
+        assert parts is not None
+        steps, done = self.settings.train.steps, trainer.counters.iteration
+        with contextlib.closing(Progress(steps, done, parts.task.monitor)) as progress:
+            trainer.fit(progress)
+
+    def _conclude(self) -> None:
+        """The test and the pictures, with the best weights."""
         trainer, parts, train = self.trainer, self.parts, self.settings.train
         assert trainer is not None
         assert parts is not None
-        done = trainer.counters.iteration
-        with contextlib.closing(Progress(train.steps, done, parts.task.monitor)) as progress:
-            trainer.fit(progress)
         trainer.restore_best()
         if train.test:
             exact = getattr(parts.task, "exact_test", True)

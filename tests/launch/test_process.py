@@ -86,7 +86,7 @@ def test_a_kill_is_a_status() -> None:
 
 def test_a_kill_for_want_of_memory_is_told_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = iter((3, 4))
-    monkeypatch.setattr(process, "_memory_kills", lambda: next(counts))
+    monkeypatch.setattr(process, "memory_kills", lambda: next(counts))
     ending = run_isolated(die, int(signal.SIGKILL))
     assert ending.status == "oom"
     assert ending.error is not None
