@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -13,13 +14,15 @@ from torch import Tensor, nn
 from symadj.calls.integrator import Integrator
 from symadj.config.compose import compose
 from symadj.config.schema import Config
+from symadj.data.base import Data
 from symadj.errors import MemoryBudgetExceeded, NonFiniteError
 from symadj.records.history import read_history
 from symadj.records.record import RunRecord
 from symadj.run.train import train
+from symadj.tasks.base import Task
 
 
-class Cloud:
+class Cloud(Data):
     """Points around the origin."""
 
     note = "a stand-in for tests"
@@ -36,6 +39,14 @@ class Cloud:
         return self.train[torch.randint(len(self.train), (n,), generator=generator)]
 
 
+class LabelledCloud(Cloud):
+    """The same points with a class each: a batch of two tensors, one of them of whole numbers."""
+
+    def sample_batch(self, n: int, generator: torch.Generator) -> Any:
+        x = super().sample_batch(n, generator)
+        return {"x": x, "label": (x[:, 0] > 0).long()}
+
+
 class Flow(nn.Module):
     """x(1) of dx/dt = W tanh(x)."""
 
@@ -48,7 +59,7 @@ class Flow(nn.Module):
         return integrator.solve(lambda t, y: self.net(y), x, t, tuple(self.parameters())).ys[-1]
 
 
-class Shrink:
+class Shrink(Task):
     """Moves all points to the origin, on noise as a Hutchinson estimate has it.
 
     Args:
@@ -92,10 +103,15 @@ class Shrink:
         if self.fail == "interrupt":
             os.kill(os.getpid(), signal.SIGINT)
 
-    def evaluate(self, model, x, data, integrator, exact, batch_size) -> dict[str, float]:
+    def evaluate(self, model, x, data, integrator, batch_size) -> dict[str, float]:
+        noise = 1 + 0.1 * torch.randn(x.shape, dtype=x.dtype)
+        return self._scores(model, x, data, integrator, noise)
+
+    def test(self, model, x, data, integrator, batch_size) -> dict[str, float]:
+        return self._scores(model, x, data, integrator, torch.ones_like(x))
+
+    def _scores(self, model, x, data, integrator, scale) -> dict[str, float]:
         with torch.no_grad():
-            noise = 1 + 0.1 * torch.randn(x.shape, dtype=x.dtype)
-            scale = torch.ones_like(x) if exact else noise
             value = float((model(x, integrator) * scale).square().mean())
         return {"nll": value, "bits_per_dim": value / data.dim}
 
@@ -106,6 +122,14 @@ class Shrink:
 
 
 CONFIGS = Path(__file__).parent / "standin_configs"
+
+
+class ShrinkLabelled(Shrink):
+    """The same for points with labels, which weigh them."""
+
+    def loss(self, model: nn.Module, batch: Any, integrator: Integrator) -> Tensor:
+        assert batch["label"].dtype == torch.int64
+        return super().loss(model, batch["x"] * (1 + batch["label"]).unsqueeze(1), integrator)
 
 
 def standin_config(out: Path, *overrides: str) -> Config:

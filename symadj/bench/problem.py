@@ -17,6 +17,7 @@ from symadj.calls.integrator import Integrator
 from symadj.config.bench import BenchSettings
 from symadj.config.compose import run_settings
 from symadj.config.schema import RunSettings
+from symadj.data.base import place_batch
 from symadj.errors import IncompatibleError, InputError
 from symadj.files import write_atomically
 from symadj.ode.settings import SolverSettings
@@ -88,7 +89,7 @@ class BenchProblem:
         model.zero_grad(set_to_none=True)
         with DrawnAs(self.parts.dtype):
             self.draw_again()
-            loss = self.parts.task.loss(model, self.batch.to(torch.float64), integrator)
+            loss = self.parts.task.loss(model, place_batch(self.batch, torch.float64), integrator)
         loss.backward()
         return flat_gradient(model.parameters()), float(loss.detach())
 

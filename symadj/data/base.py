@@ -1,16 +1,76 @@
-"""What every data set of vectors has: three splits, batches, and bits per dimension."""
+"""What every data set has, and what those of vectors have: splits, batches, bits per dimension."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Union
 
 import torch
 from torch import Tensor
 
+Batch = Union[Tensor, tuple["Batch", ...], dict[str, "Batch"]]  # noqa: UP007
+"""Tensors whose first dimension is the batch: one, or any nest of them."""
 
-class VectorData:
+
+def map_batch(function: Callable[[Tensor], Tensor], batch: Batch) -> Batch:
+    """The batch with function(x) in place of every tensor x."""
+    if isinstance(batch, Tensor):
+        return function(batch)
+    if isinstance(batch, dict):
+        return {name: map_batch(function, part) for name, part in batch.items()}
+    return tuple(map_batch(function, part) for part in batch)
+
+
+def batch_size(batch: Batch) -> int:
+    """The number of samples in a batch."""
+    while not isinstance(batch, Tensor):
+        batch = next(iter(batch.values() if isinstance(batch, dict) else batch))
+    return len(batch)
+
+
+def place_batch(batch: Batch, dtype: torch.dtype, device: torch.device | None = None) -> Batch:
+    """The batch on a device (None: where it is); its floating point numbers in a dtype."""
+
+    def place(x: Tensor) -> Tensor:
+        return x.to(device=device, dtype=dtype if x.is_floating_point() else None)
+
+    return map_batch(place, batch)
+
+
+class Data(Protocol):
+    """A data set, as the runner knows it.
+
+    Attributes:
+        name: shown in tables and in the header of a run.
+        dim: entries of a sample.
+        note: one line: what the data are, and whether they stand in for others.
+        train, val, test: the splits, samples in the first dimension.
+        draws_rows: whether a training batch is drawn from the rows of `train`, so that it should
+            not have more of them; not where its points are made afresh.
+        file: the user's own file that they were read from; None: they come from elsewhere.
+    """
+
+    name: str
+    dim: int
+    note: str
+    train: Any
+    val: Any
+    test: Any
+    draws_rows: bool = False
+    file: Path | None = None
+
+    def sample_batch(self, n: int, generator: torch.Generator) -> Batch:
+        """A training batch of n samples, drawn with the generator."""
+        ...
+
+    def model_arguments(self) -> dict[str, Any]:
+        """What the data offer to a model's constructor."""
+        return {"dim": self.dim}
+
+
+class VectorData(Data):
     """Vectors in three splits.
 
     A subclass loads its rows and passes them on; it overrides `sample_batch` where a training batch
@@ -23,8 +83,7 @@ class VectorData:
         note: one line: what the data are, and whether they stand in for others.
         columns: the entries' names, where they have any.
         image_shape: (height, width) of a vector shown as an image; None: it is none.
-        draws_rows: whether a training batch is drawn from the rows of `train`, so that it should
-            not have more of them; not where its points are made afresh.
+        draws_rows: as `Data`.
     """
 
     draws_rows: bool = True

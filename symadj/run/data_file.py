@@ -5,21 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from symadj.data.base import Data
 from symadj.data.disk import checksum
 from symadj.errors import InputError
 from symadj.records.record import RunRecord
 
 
-def describe_file(data: Any) -> dict[str, Any]:
+def describe_file(data: Data) -> dict[str, Any]:
     """The `file` of a record's data: path, size in bytes, SHA-256; nothing where there is none."""
-    path: Path | None = getattr(data, "file", None)
+    path = data.file
     if path is None:
         return {}
     described = {"size": path.stat().st_size, "sha256": checksum(path, "sha256")}
     return {"file": {"path": str(path.absolute()), **described}}
 
 
-def check_data_file(record: RunRecord, data: Any, directory: Path) -> None:
+def check_data_file(record: RunRecord, data: Data, directory: Path) -> None:
     """Raises `InputError` where the data come from another file than those of the run's training.
 
     Args:

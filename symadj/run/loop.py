@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from symadj.config.schema import RunSettings
+from symadj.data.base import Batch
 from symadj.errors import InputError, NonFiniteLoss, TimeLimitExceeded
 from symadj.files import CHECKPOINT, HISTORY
 from symadj.meters.meter import Meter
@@ -299,7 +300,7 @@ class Trainer:
             row = self._row = self._count(step, step.forward + step.backward + optimizer, lr)
         return row
 
-    def _gradient(self, batch: Tensor, watch: Stopwatch) -> StepResult:
+    def _gradient(self, batch: Batch, watch: Stopwatch) -> StepResult:
         """Forward and backward pass, timed."""
         loss = self.objective(batch)
         value = self._finite(self.ranks.total(loss))
@@ -309,7 +310,7 @@ class Trainer:
         stats = self.ranks.most(self.parts.integrator.take_stats())
         return StepResult(value, stats, forward, backward)
 
-    def _metered(self, batch: Tensor, meter: Meter) -> StepResult:
+    def _metered(self, batch: Batch, meter: Meter) -> StepResult:
         """Forward and backward pass, metered; its seconds count for nothing."""
         step = StepResult(math.nan, SolveStats(), math.nan, math.nan)
 
@@ -363,7 +364,7 @@ class Trainer:
         """The task's monitor on the validation split; keeps the best weights."""
         monitor = self.parts.task.monitor
         with self.average.in_place():
-            metric = self.ranks.first(self.evaluate(self.parts.data.val, exact=False)[monitor])
+            metric = self.ranks.first(self.evaluate(self.parts.data.val)[monitor])
         if not math.isfinite(metric):
             raise NonFiniteLoss(
                 f"the validation's {monitor} became {metric} after iteration "
@@ -382,9 +383,9 @@ class Trainer:
         logger.info("iteration %d: val %s %.6g", self.counters.iteration, monitor, metric)
         return metric
 
-    def evaluate(self, x: Tensor, *, exact: bool) -> dict[str, float]:
+    def evaluate(self, x: Batch, *, test: bool = False) -> dict[str, float]:
         """The task's metrics on one split, on noise of its own that is the same every time."""
-        metrics = self.parts.evaluate(x, self.settings, exact)
+        metrics = self.parts.evaluate(x, self.settings, test)
         self.parts.integrator.take_stats()
         return metrics
 

@@ -16,7 +16,7 @@ from symadj.calls.integrator import Integrator
 from symadj.calls.solving import Solution, check_compilable
 from symadj.config.build import build, with_full_keys
 from symadj.config.schema import Config, RunSettings
-from symadj.data.base import VectorData
+from symadj.data.base import Batch, Data, VectorData, place_batch
 from symadj.data.physics.snapshots import SnapshotData
 from symadj.errors import InputError, SolveError
 from symadj.grad import GradientMethod
@@ -26,6 +26,7 @@ from symadj.ode.settings import SolverSettings
 from symadj.ode.user_function import Func
 from symadj.run.optim import Adam
 from symadj.run.seed import own_randomness
+from symadj.tasks.base import Task
 
 
 @dataclass
@@ -33,12 +34,8 @@ class Parts:
     """What a training needs.
 
     Attributes:
-        data: the data set, with `train`, `val`, `test` and `sample_batch`; its
-            `model_arguments()`, where it has them, are what a model may need to know of it.
+        data, task: a `Data` and a `Task`, of whatever class.
         model: on the device, in the dtype of the run.
-        task: the objective, with `loss` and `evaluate`; its `bind(data, model, integrator)`, where
-            it has one, was called: it takes what it needs, and refuses what it cannot use. Its
-            `tables()`, where it has them, are DataFrames by file stem, kept after the test.
         integrator: solver and gradient method.
         optim: what made the next two, and follows the validations.
         optimizer, scheduler: of all the model's parameters.
@@ -56,25 +53,20 @@ class Parts:
     device: torch.device
     dtype: torch.dtype
 
-    def place(self, x: Tensor) -> Tensor:
-        """The tensor on the run's device, in its dtype."""
-        return x.to(device=self.device, dtype=self.dtype)
+    def place(self, batch: Batch) -> Any:
+        """The batch on the run's device, its floating point numbers in the run's dtype."""
+        return place_batch(batch, self.dtype, self.device)
 
-    def evaluate(self, x: Tensor, settings: RunSettings, exact: bool) -> dict[str, float]:
-        """The task's metrics on rows x, on noise of the run's seed that is the same every time.
+    def evaluate(self, x: Batch, settings: RunSettings, test: bool = False) -> dict[str, float]:
+        """The task's metrics on a split x, on noise of the run's seed that is the same every time.
 
         The model is in evaluation mode afterwards.
         """
         self.model.eval()
         with own_randomness(settings.seed):
-            metrics = self.task.evaluate(
-                self.model,
-                self.place(x),
-                self.data,
-                self.integrator,
-                exact=exact,
-                batch_size=settings.train.eval_batch_size,
-            )
+            score = self.task.test if test else self.task.evaluate
+            size = settings.train.eval_batch_size
+            metrics = score(self.model, self.place(x), self.data, self.integrator, size)
         return {name: float(value) for name, value in metrics.items()}
 
     def parameter_count(self) -> int:
@@ -102,16 +94,20 @@ def build_parts(config: Config, settings: RunSettings) -> Parts:
     check_pair(integrator)
     optim = build(config["optim"], "optim")
     task = build(config["task"], "task")
+    if not isinstance(task, Task):
+        raise InputError(
+            f"task._target_={config['task']['_target_']} is no task: derive it from "
+            "symadj.tasks.base.Task, which has all that a task needs but `loss` and `evaluate`."
+        )
     data = build(config["data"], "data")
     if isinstance(data, VectorData):
         data.round_to(dtype)
     check_batch(data, settings)
-    offered = model_arguments(data)
+    offered = data.model_arguments()
     check_memory(config["model"], offered, data, settings, device)
     model = build(config["model"], "model", offered=offered)
     model = model.to(device=device, dtype=dtype)
-    if hasattr(task, "bind"):
-        task.bind(data, model, integrator)
+    task.bind(data, model, integrator)
     optimizer, scheduler = optim.build(model.parameters(), settings.train.steps)
     return Parts(data, model, task, integrator, optim, optimizer, scheduler, device, dtype)
 
@@ -142,10 +138,10 @@ class NamingIntegrator(Integrator):
             raise
 
 
-def check_batch(data: Any, settings: RunSettings) -> None:
+def check_batch(data: Data, settings: RunSettings) -> None:
     """Raises `InputError` for a batch of more rows than there are, where it is drawn from them."""
     rows, wanted = len(data.train), settings.train.batch_size
-    if getattr(data, "draws_rows", False) and wanted > rows:
+    if data.draws_rows and wanted > rows:
         raise InputError(
             f"train.batch_size={wanted}, and {data.name} has {rows} training rows, from which a "
             f"batch is drawn. Take train.batch_size={rows} or less, or more data."
@@ -201,11 +197,6 @@ def check_memory(
             "take a smaller batch",
             device,
         )
-
-
-def model_arguments(data: Any) -> dict[str, Any]:
-    """What the data offer to a model's constructor: their dim, where they say no more."""
-    return data.model_arguments() if hasattr(data, "model_arguments") else {"dim": data.dim}
 
 
 def check_pair(integrator: Integrator) -> None:

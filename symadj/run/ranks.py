@@ -29,6 +29,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from symadj.config.schema import RunSettings
+from symadj.data.base import Batch, batch_size, map_batch
 from symadj.errors import InputError, RankFailed
 from symadj.ode.stats import SolveStats
 from symadj.records.status import status_of
@@ -77,7 +78,7 @@ class Ranks(Protocol):
         """Holds signals back, where all processes act upon them at once, in `agree`."""
         ...
 
-    def objective(self, parts: Parts) -> Callable[[Tensor], Tensor]:
+    def objective(self, parts: Parts) -> Callable[[Batch], Tensor]:
         """Maps a whole batch to this process's part of its loss, whose backward pass leaves the
         gradient of the whole loss in all of them."""
         ...
@@ -125,7 +126,7 @@ class Alone:
         """Nothing is held back: signals reach into a solve."""
         return contextlib.nullcontext()
 
-    def objective(self, parts: Parts) -> Callable[[Tensor], Tensor]:
+    def objective(self, parts: Parts) -> Callable[[Batch], Tensor]:
         """The task's loss."""
         return lambda batch: parts.task.loss(parts.model, batch, parts.integrator)
 
@@ -225,7 +226,7 @@ class Together:
         """Signals and alarms wait: a rank that left a solve would leave the others in theirs."""
         return guard.critical()
 
-    def objective(self, parts: Parts) -> Callable[[Tensor], Tensor]:
+    def objective(self, parts: Parts) -> Callable[[Batch], Tensor]:
         """The weighted loss of this rank's rows, under DistributedDataParallel.
 
         A loss is a mean over the batch: shares are weighted by their rows, and the gradients are
@@ -307,10 +308,11 @@ class _Objective(nn.Module):
         self._integrator = parts.integrator
         self._rank, self._devices = rank, devices
 
-    def forward(self, batch: Tensor) -> Tensor:
-        share = Share.of(len(batch), self._rank, self._devices)
+    def forward(self, batch: Batch) -> Tensor:
+        share = Share.of(batch_size(batch), self._rank, self._devices)
         with sharing(share):
-            return self._loss(self.model, share.cut(batch), self._integrator) * share.weight
+            own = map_batch(share.cut, batch)
+            return self._loss(self.model, own, self._integrator) * share.weight
 
 
 # DistributedDataParallel compares annotations as objects, and here they would be texts.

@@ -263,12 +263,10 @@ class Run:
         assert parts is not None
         trainer.restore_best()
         if train.test:
-            exact = getattr(parts.task, "exact_test", True)
-            if hasattr(parts.task, "exact_test"):  # a task whose model has a trace
-                self.record.model["test_trace"] = "exact" if exact else "estimate"
-            metrics = trainer.evaluate(parts.data.test, exact=exact)
+            self.record.model |= parts.task.test_notes()
+            metrics = trainer.evaluate(parts.data.test, test=True)
             self.record.metrics |= {f"test/{name}": value for name, value in metrics.items()}
-            for stem, table in getattr(parts.task, "tables", dict)().items():
+            for stem, table in parts.task.tables().items():
                 write_text(self.directory / f"{stem}.csv", table.to_csv(index=False))
         if train.figures:
             self._draw(lambda: self._task_figures(parts))

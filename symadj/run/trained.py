@@ -59,7 +59,9 @@ class TrainedRun:
         """
         if split not in SPLITS:
             raise InputError(f"split={split!r}; allowed: {', '.join(SPLITS)}.")
-        return self.parts.evaluate(getattr(self.parts.data, split), self.settings, exact)
+        if hasattr(self.parts.task, "exact_test"):
+            self.parts.task.exact_test = exact  # type: ignore[attr-defined]
+        return self.parts.evaluate(getattr(self.parts.data, split), self.settings, test=True)
 
 
 def load_trained(

@@ -15,6 +15,7 @@ from symadj.errors import InputError
 from symadj.figures.flow import density_map, sample_figure
 from symadj.models.cnf import ContinuousFlow, standard_normal_logprob
 from symadj.ranges import require
+from symadj.tasks.base import Task
 
 SHEET = 64
 POINTS = 3000
@@ -24,7 +25,7 @@ GRID = 120
 EXACT = 256
 
 
-class Density:
+class Density(Task):
     """Maximum likelihood, on a way that may be kept short and straight.
 
     The loss is the mean over the batch of
@@ -107,29 +108,25 @@ class Density:
         x: Tensor,
         data: VectorData,
         integrator: Integrator,
-        exact: bool,
         batch_size: int,
     ) -> dict[str, float]:
-        """Means over all rows of x [n, dim], without gradients.
+        """Means over all rows of x [n, dim], with the model's own trace: see `_means`."""
+        return _means(model, x, data, integrator, batch_size, exact=False)
 
-        Args:
-            model: the flow.
-            x: where, on the model's device.
-            data: the data set, for its bits per dimension.
-            integrator: solver.
-            exact: whether the trace is exact, or the model's own.
-            batch_size: rows per solve.
+    def test(
+        self,
+        model: ContinuousFlow,
+        x: Tensor,
+        data: VectorData,
+        integrator: Integrator,
+        batch_size: int,
+    ) -> dict[str, float]:
+        """Means over all rows of x [n, dim], with the trace that `exact_test` says."""
+        return _means(model, x, data, integrator, batch_size, exact=self.exact_test is not False)
 
-        Returns:
-            "nll" in nats and "bits_per_dim".
-        """
-        nll = bits = 0.0
-        with torch.no_grad():
-            for batch in x.split(batch_size):
-                log_prob = model.log_prob(batch, integrator, exact)
-                nll -= log_prob.double().sum().item()
-                bits += data.bits_per_dim(batch, log_prob).double().sum().item()
-        return {"nll": nll / len(x), "bits_per_dim": bits / len(x)}
+    def test_notes(self) -> dict[str, str]:
+        """How the test's trace was computed."""
+        return {"test_trace": "estimate" if self.exact_test is False else "exact"}
 
     def figures(
         self,
@@ -153,6 +150,24 @@ class Density:
             if data.dim == 2:
                 return {"density": _plane(model, data, integrator, generator)}
         return {}
+
+
+def _means(
+    model: ContinuousFlow,
+    x: Tensor,
+    data: VectorData,
+    integrator: Integrator,
+    batch_size: int,
+    exact: bool,
+) -> dict[str, float]:
+    """Means over all rows of x [n, dim], without gradients: "nll" in nats, "bits_per_dim"."""
+    nll = bits = 0.0
+    with torch.no_grad():
+        for batch in x.split(batch_size):
+            log_prob = model.log_prob(batch, integrator, exact)
+            nll -= log_prob.double().sum().item()
+            bits += data.bits_per_dim(batch, log_prob).double().sum().item()
+    return {"nll": nll / len(x), "bits_per_dim": bits / len(x)}
 
 
 def sample(

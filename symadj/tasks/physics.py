@@ -15,6 +15,7 @@ from symadj.errors import InputError
 from symadj.figures.physics import invariants, phase_portraits, space_time, time_series
 from symadj.models.cnf import ContinuousFlow
 from symadj.ranges import require
+from symadj.tasks.base import Task
 from symadj.tasks.rollout import (
     RollOut,
     errors_over_time,
@@ -27,7 +28,7 @@ from symadj.tasks.rollout import (
 DRAWN = 3
 
 
-class Physics:
+class Physics(Task):
     """From one snapshot to the next `horizon` ones.
 
     With y(t) the solution from y(0) = u_n, the loss of a window is the mean over j = 1, ..., k and
@@ -123,38 +124,60 @@ class Physics:
         x: Tensor,
         data: SnapshotData,
         integrator: Integrator,
-        exact: bool,
         batch_size: int,
     ) -> dict[str, float]:
-        """Scores on trajectories, without gradients.
+        """Scores on trajectories, without gradients: those of windows alone.
 
         Args:
             model: the field.
             x: trajectories [n, T, dim], on the model's device.
             data: the data set, for what is known of the system.
             integrator: solver of training.
-            exact: whether everything is scored (the test): the derivative at every snapshot, and
-                roll-outs; else (a validation) the derivative at the starts of the windows.
             batch_size: windows, states or trajectories per evaluation.
 
         Returns:
             "loss"; where the true system is known "derivative_mse", the mean of
-            (model(u) - du/dt)^2 over states and entries, in squared units of the state over time;
-            for a test those of `rollout_scores` and `model_energy_drift` as well.
+            (model(u) - du/dt)^2 over states and entries, in squared units of the state over time,
+            at the starts of the windows.
         """
+        starts = self._spread(x)[:, 0]
+        return self._scores(model, x, starts, data, integrator, batch_size)
+
+    def test(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        data: SnapshotData,
+        integrator: Integrator,
+        batch_size: int,
+    ) -> dict[str, float]:
+        """As `evaluate`, the derivative at every snapshot, and roll-outs.
+
+        Returns:
+            Those of `evaluate`, of `rollout_scores` and of `model_energy_drift`.
+        """
+        scores = self._scores(model, x, x.flatten(0, 1), data, integrator, batch_size)
+        rolled = self._roll_out(model, x[: self.rollouts], data, integrator, batch_size)
+        self.errors = errors_over_time(rolled, data)
+        scores |= rollout_scores(self.errors, rolled)
+        drift = model_energy_drift(model, rolled, data, batch_size)
+        return scores if drift is None else scores | {"model_energy_drift": drift}
+
+    def _scores(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        states: Tensor,
+        data: SnapshotData,
+        integrator: Integrator,
+        batch_size: int,
+    ) -> dict[str, float]:
         with torch.no_grad():
-            batch = self._spread(x)
-            scores = {"loss": self._mean_loss(model, batch, integrator, batch_size)}
-            if data.known:
-                states = x.flatten(0, 1) if exact else batch[:, 0]
-                scores["derivative_mse"] = _derivative_mse(model, states, data, batch_size)
-        if exact:
-            rolled = self._roll_out(model, x[: self.rollouts], data, integrator, batch_size)
-            self.errors = errors_over_time(rolled, data)
-            scores |= rollout_scores(self.errors, rolled)
-            drift = model_energy_drift(model, rolled, data, batch_size)
-            scores |= {} if drift is None else {"model_energy_drift": drift}
-        return scores
+            loss = self._mean_loss(model, self._spread(x), integrator, batch_size)
+            if not data.known:
+                return {"loss": loss}
+            error = _derivative_mse(model, states, data, batch_size)
+        return {"loss": loss, "derivative_mse": error}
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Tables by file stem: "rollout", the errors over time of the last test."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
-from symadj.data.base import VectorData, split_rows
+from symadj.data.base import Batch, VectorData, batch_size, map_batch, place_batch, split_rows
 
 
 def rows(n: int, dim: int = 2) -> torch.Tensor:
@@ -65,3 +66,16 @@ def test_split_rows_cuts_every_row_into_one_split(n: int, sizes: tuple[int, ...]
     assert not torch.equal(torch.cat(splits), rows(n))
     assert all(torch.equal(a, b) for a, b in zip(splits, split_rows(rows(n), 5), strict=True))
     assert not torch.equal(torch.cat(splits), torch.cat(split_rows(rows(n), 6)))
+
+
+def test_what_is_done_to_a_batch_is_done_to_every_tensor_in_it() -> None:
+    batch: Batch = {"x": torch.ones(3, 2), "more": (torch.zeros(3), torch.arange(3))}
+    assert batch_size(batch) == 3
+    placed: Any = place_batch(batch, torch.float64)
+    assert [placed["x"].dtype, *(x.dtype for x in placed["more"])] == [
+        torch.float64,
+        torch.float64,
+        torch.int64,
+    ]
+    cut: Any = map_batch(lambda x: x[:2], batch)
+    assert (len(cut["x"]), cut["more"][1].tolist()) == (2, [0, 1])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,8 @@ from symadj.config.build import build
 from symadj.config.compose import compose, run_settings
 from symadj.config.schema import DTYPES
 from symadj.errors import InputError
-from symadj.run.parts import Parts, build_parts, model_arguments
+from symadj.run.parts import Parts, build_parts
+from tests.standins import Cloud
 
 SMALL = ("data=mass_spring", "data.samples=4")
 
@@ -21,10 +21,13 @@ def parts_of(*overrides: str) -> Parts:
     return build_parts(config, run_settings(config))
 
 
-def test_data_tell_a_model_their_dimension_and_what_else_they_offer() -> None:
-    assert model_arguments(SimpleNamespace(dim=7)) == {"dim": 7}
-    known = SimpleNamespace(dim=7, model_arguments=lambda: {"dim": 7, "dx": 0.1})
-    assert model_arguments(known) == {"dim": 7, "dx": 0.1}
+def test_data_tell_a_model_their_dimension_where_they_say_no_more(tmp_path: Path) -> None:
+    assert Cloud(dim=7).model_arguments() == {"dim": 7}
+
+
+def test_a_task_that_lacks_what_tasks_have_is_refused_with_what_to_derive_it_from() -> None:
+    with pytest.raises(InputError, match=r"task\._target_=.*is no task: derive it from symadj"):
+        parts_of("task._target_=tests.standins.Cloud")
 
 
 def test_a_model_on_a_grid_gets_spacing_and_structure_from_its_data(tmp_path: Path) -> None:

@@ -379,3 +379,14 @@ def test_a_flow_trains_alike_on_every_device(tmp_path: Path, device: str, compil
     reference = trained("b", "device=cpu", "grad=backprop")
     for name, value in record.metrics.items():
         assert value == pytest.approx(reference.metrics[name], rel=1e-3)
+
+
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_batch_may_be_more_than_one_tensor(tmp_path: Path, devices: int) -> None:
+    targets = [f"{part}._target_=tests.standins.{kind}" for part, kind in LABELLED.items()]
+    record, _ = train_quietly(tmp_path, *targets, f"devices={devices}", "dtype=float64")
+    assert record.status == "ok"
+    assert record.iterations == 6
+
+
+LABELLED = {"data": "LabelledCloud", "task": "ShrinkLabelled"}

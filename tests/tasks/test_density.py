@@ -128,8 +128,8 @@ def test_metrics_are_means_over_rows_whatever_the_batches_are() -> None:
     data = Digits()
     model, x = CNF(64, hidden=(16,)), data.val[:10].float()
     task = Density()
-    whole = task.evaluate(model, x, data, integrator(), exact=True, batch_size=10)
-    parts = task.evaluate(model, x, data, integrator(), exact=True, batch_size=4)
+    whole = task.test(model, x, data, integrator(), batch_size=10)
+    parts = task.test(model, x, data, integrator(), batch_size=4)
     log_prob = model.log_prob(x, integrator(), exact=True)
     assert whole["nll"] == pytest.approx(-log_prob.mean().item(), rel=1e-6)
     assert whole["bits_per_dim"] == pytest.approx(
@@ -147,7 +147,8 @@ def test_the_estimate_is_used_where_the_exact_trace_is_not_asked_for() -> None:
     def nll(seed: int, *, exact: bool) -> float:
         torch.manual_seed(seed)
         task = Density()
-        return task.evaluate(model, data.val, data, integrator(), exact, 50)["nll"]
+        score = task.test if exact else task.evaluate
+        return score(model, data.val, data, integrator(), 50)["nll"]
 
     assert nll(0, exact=False) == nll(0, exact=False) != nll(1, exact=False)
     assert nll(0, exact=True) == nll(1, exact=True)

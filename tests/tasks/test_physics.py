@@ -72,7 +72,7 @@ def test_the_gradient_of_the_loss_under_every_method(gradient: str) -> None:
 def test_the_true_system_scores_nothing() -> None:
     data = spring_data()
     task = bound(data, Spring())
-    scores = task.evaluate(Spring(), data.test, data, TIGHT, exact=True, batch_size=4)
+    scores = task.test(Spring(), data.test, data, TIGHT, batch_size=4)
     assert set(scores) == {
         "loss",
         "derivative_mse",
@@ -89,7 +89,7 @@ def test_the_true_system_scores_nothing() -> None:
 def test_the_derivative_is_scored_against_the_true_one(batch_size: int) -> None:
     data, model = spring_data(), Spring(1.5)
     task = bound(data, model)
-    scores = task.evaluate(model, data.test, data, TIGHT, exact=True, batch_size=batch_size)
+    scores = task.test(model, data.test, data, TIGHT, batch_size=batch_size)
     expected = (0.5 * data.system.derivative(data.test)).square().mean()
     assert scores["derivative_mse"] == pytest.approx(float(expected))
     batch = windows(data.test, 1, torch.arange(15))
@@ -99,7 +99,7 @@ def test_the_derivative_is_scored_against_the_true_one(batch_size: int) -> None:
 def test_a_validation_is_of_evenly_spread_windows_and_rolls_nothing_out() -> None:
     data, model = spring_data(), Constant(0.0)
     task = bound(data, model, windows=3)
-    scores = task.evaluate(model, data.val, data, TIGHT, exact=False, batch_size=2)
+    scores = task.evaluate(model, data.val, data, TIGHT, batch_size=2)
     batch = windows(data.val, 1, torch.tensor([0, 7, 14]))
     assert scores["loss"] == pytest.approx(task.loss(model, batch, TIGHT).item())
     expected = data.system.derivative(batch[:, 0]).square().mean()
@@ -113,7 +113,7 @@ def test_a_validation_is_of_evenly_spread_windows_and_rolls_nothing_out() -> Non
 def test_only_so_many_roll_outs(tmp_path: Path) -> None:
     data, model = spring_data(), Spring(0.0)
     task = bound(data, model, rollouts=1)
-    scores = task.evaluate(model, data.test, data, TIGHT, exact=True, batch_size=9)
+    scores = task.test(model, data.test, data, TIGHT, batch_size=9)
     still = (data.test[0, 1:] - data.test[0, :1]).square().mean()
     assert scores["state_mse"] == pytest.approx(float(still))
 
@@ -122,7 +122,7 @@ def test_an_energy_network_on_kdv_keeps_the_mass(tmp_path: Path) -> None:
     data = KdV(trajectories=2, steps=4, data_dir=tmp_path)
     model = EnergyConv(data.dx, data.structure, (5, 4)).double()
     task = bound(data, model)
-    scores = task.evaluate(model, data.test, data, TIGHT, exact=True, batch_size=9)
+    scores = task.test(model, data.test, data, TIGHT, batch_size=9)
     assert scores["mass_mse"] < 1e-24
     assert scores["energy_mse"] > 1e-9
     figures = task.figures(model, data, TIGHT, torch.Generator())

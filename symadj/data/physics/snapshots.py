@@ -8,13 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from symadj.data.base import Data
 from symadj.data.physics.system import System
 from symadj.errors import InputError
 
 Picture = Literal["field", "orbit"]
 
 
-class SnapshotData:
+class SnapshotData(Data):
     """Trajectories of one system in three splits.
 
     Attributes:

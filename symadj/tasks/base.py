@@ -1,0 +1,68 @@
+"""What every task has: the objective of a training, its metrics, and what it shows."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from symadj.calls.integrator import Integrator
+
+
+@runtime_checkable
+class Task(Protocol):
+    """An objective. A task of your own derives from this class.
+
+    Attributes:
+        monitor: the metric whose minimum on the validation split chooses the weights.
+    """
+
+    monitor: str
+
+    def bind(self, data: Any, model: nn.Module, integrator: Integrator) -> None:
+        """Takes what it needs of a run, and refuses what it cannot use, before any training.
+
+        Raises:
+            InputError: data, a model or a solver that do not go with the task.
+        """
+
+    def loss(self, model: Any, batch: Any, integrator: Integrator) -> Tensor:
+        """The loss of a batch, a scalar with a graph: a mean over its samples."""
+        ...
+
+    def evaluate(
+        self, model: Any, x: Any, data: Any, integrator: Integrator, batch_size: int
+    ) -> dict[str, float]:
+        """The metrics of a validation, without gradients; `monitor` is one of them.
+
+        Args:
+            model: in evaluation mode.
+            x: a split of the data, on the model's device.
+            data: the data set.
+            integrator: solver and gradient method of the run.
+            batch_size: samples per solve.
+        """
+        ...
+
+    def test(
+        self, model: Any, x: Any, data: Any, integrator: Integrator, batch_size: int
+    ) -> dict[str, float]:
+        """The metrics of the test, which may cost more than a validation; else the same."""
+        return self.evaluate(model, x, data, integrator, batch_size)
+
+    def test_notes(self) -> dict[str, str]:
+        """What a record's `model` says of how the test was made."""
+        return {}
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """What is kept after the test besides metrics: tables by the stem of their files."""
+        return {}
+
+    def figures(
+        self, model: Any, data: Any, integrator: Integrator, generator: torch.Generator
+    ) -> dict[str, Figure]:
+        """Pictures of what was learned, by the stem of their files."""
+        return {}
