@@ -171,6 +171,7 @@ class Together:
         self._check(settings)
         self.device = device_of(settings.device, _number("LOCAL_RANK", self.rank))
         self._store: Store
+        self._wrapped: DistributedDataParallel | None = None
 
     def _check(self, settings: RunSettings) -> None:
         if settings.devices not in (1, self.devices):
@@ -207,7 +208,7 @@ class Together:
                 raise
             raise cause from error
         finally:
-            dist.destroy_process_group()
+            self._leave()
 
     def _join(self) -> None:
         self._store = group_store(_meeting_place(), next(_numbers))
@@ -222,6 +223,13 @@ class Together:
             timeout=TIMEOUT,
         )
 
+    def _leave(self) -> None:
+        # A reducer that is the last to hold the group waits for the group's threads, without giving
+        # up the interpreter's lock, which those may wait for in turn. So it goes before the group.
+        if self._wrapped is not None:
+            self._wrapped.reducer = self._wrapped.logger = None  # pyright: ignore
+        dist.destroy_process_group()
+
     def held(self, guard: InterruptGuard) -> AbstractContextManager[object]:
         """Signals and alarms wait: a rank that left a solve would leave the others in theirs."""
         return guard.critical()
@@ -233,7 +241,7 @@ class Together:
         summed, not averaged, so that every number in the backward pass is that of one process.
         """
         placed = [self.device] if self.device.type == "cuda" else None
-        wrapped = DistributedDataParallel(
+        self._wrapped = wrapped = DistributedDataParallel(
             _Objective(parts, self.rank, self.devices),
             device_ids=placed,
             gradient_as_bucket_view=True,
