@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
+from harness import Command, Drawn, Experiment, Preset, Results, Sheet, main
 from symadj.bench.cases import PRODUCTS, VARIANTS
 from symadj.bench.profile import PARTS
 from symadj.figures.style import (
@@ -102,7 +102,9 @@ NOTE_DOPRI8 = (
 )
 
 
-def cell(name: str, overrides: Sequence[str], repeats: int, seconds: float, flow: bool) -> Cell:
+def command(
+    name: str, overrides: Sequence[str], repeats: int, seconds: float, flow: bool
+) -> Command:
     """All rows of a problem.
 
     Args:
@@ -113,7 +115,7 @@ def cell(name: str, overrides: Sequence[str], repeats: int, seconds: float, flow
         flow: whether its matrix products are counted.
     """
     rows = ",".join(f"{label}:{list(changes)!r}" for label, changes in ROWS.items())
-    return Cell(
+    return Command(
         "bench",
         (
             *overrides,
@@ -135,10 +137,10 @@ def cpu(_: Namespace) -> Preset:
     """The published sizes; there is nothing to reduce."""
     return Preset(
         [
-            cell("toy", ("experiment=toy_sized",), 41, 110.0, flow=True),
-            cell("GAS", ("experiment=gas_sized",), 15, 150.0, flow=True),
-            cell("MINIBOONE", ("experiment=miniboone_sized",), 5, 380.0, flow=True),
-            cell("KdV", ("experiment=kdv",), 5, 280.0, flow=False),
+            command("toy", ("experiment=toy_sized",), 41, 110.0, flow=True),
+            command("GAS", ("experiment=gas_sized",), 15, 150.0, flow=True),
+            command("MINIBOONE", ("experiment=miniboone_sized",), 5, 380.0, flow=True),
+            command("KdV", ("experiment=kdv",), 5, 280.0, flow=False),
         ],
         [
             "Fresh weights; synthetic mixtures of the sizes of FFJORD's toy sets, GAS and "
@@ -154,8 +156,8 @@ def smoke(_: Namespace) -> Preset:
     waves = ("experiment=kdv", "data.trajectories=2", "data.steps=4", "model.hidden=[4,4]")
     return Preset(
         [
-            cell("toy", (*flow, "solver.rtol=1e-3", "solver.atol=1e-3"), 2, 20.0, flow=True),
-            cell("KdV", (*waves, "train.batch_size=2"), 2, 30.0, flow=False),
+            command("toy", (*flow, "solver.rtol=1e-3", "solver.atol=1e-3"), 2, 20.0, flow=True),
+            command("KdV", (*waves, "train.batch_size=2"), 2, 30.0, flow=False),
         ],
         ["Tiny networks; no result."],
     )

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
+from harness import Command, Drawn, Experiment, Preset, Results, Sheet, main
 from harness.figures import draw_line
 from symadj.figures.panels import legend_above, panel_grid
 from symadj.figures.style import dress, styles_of
@@ -32,7 +32,7 @@ FLOW = ("data=mixture", "data.dim=8", "model.hidden=[64,64,64]", "threads=1")
 PER_STEP, STARTS = 0.11, 3.0
 
 
-def training(*more: str, seconds: float = 25.0) -> Cell:
+def training(*more: str, seconds: float = 25.0) -> Command:
     """The training whose weights are measured."""
     settings = (
         "train.steps=300",
@@ -43,15 +43,15 @@ def training(*more: str, seconds: float = 25.0) -> Cell:
         "solver.rtol=1e-3",
         "solver.atol=1e-5",
     )
-    return Cell("train", (*FLOW, *settings, *more), {"what": "training"}, seconds)
+    return Command("train", (*FLOW, *settings, *more), {"what": "training"}, seconds)
 
 
-def cells(
-    trained: Cell, steps: tuple[int, ...], batch: int, grads: tuple[str, ...], *more: str
-) -> list[Cell]:
+def commands(
+    trained: Command, steps: tuple[int, ...], batch: int, grads: tuple[str, ...], *more: str
+) -> list[Command]:
     """A benchmark of all methods for every number of steps and precision."""
     return [
-        Cell(
+        Command(
             "bench",
             (
                 *FLOW,
@@ -74,7 +74,7 @@ def cells(
     ]
 
 
-def preset(steps: tuple[int, ...], batch: int, training_cell: Cell, note: str) -> Preset:
+def preset(steps: tuple[int, ...], batch: int, trained: Command, note: str) -> Preset:
     """Both precisions."""
     told = (
         f"Synthetic mixture, 8-d, a flow of 64-64-64 tanh, rk4 with N steps, batch {batch}, "
@@ -84,7 +84,7 @@ def preset(steps: tuple[int, ...], batch: int, training_cell: Cell, note: str) -
         "float32: state, field and gradient; bfloat16: the field's matrix products under "
         "torch.autocast, state and sums in float32."
     )
-    return Preset(cells(training_cell, steps, batch, GRADS), [told, way], [training_cell])
+    return Preset(commands(trained, steps, batch, GRADS), [told, way], [trained])
 
 
 def paper(_: Namespace) -> Preset:
@@ -103,7 +103,7 @@ def smoke(_: Namespace) -> Preset:
     """Seconds: to see that it works."""
     small = ("model.hidden=[4]", "data.size=20", "threads=1")
     tiny = replace(training("train.steps=2", *small, "train.batch_size=4"), isolate=False)
-    return Preset(cells(tiny, (2,), 4, GRADS[2:], *small), ["No result."], [tiny])
+    return Preset(commands(tiny, (2,), 4, GRADS[2:], *small), ["No result."], [tiny])
 
 
 def report(results: Results) -> Drawn:

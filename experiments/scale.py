@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
+from harness import Command, Drawn, Experiment, Preset, Results, Sheet, main
 from harness.figures import draw_line
 from symadj.figures.panels import legend_above, log_if_wide, panel_grid
 from symadj.figures.style import Style, dress
@@ -49,11 +49,11 @@ TITLES = {"symplectic": "store=steps", "symplectic_stages": "store=stages"}
 PER_STEP, PER_THOUSAND = 0.003, 0.06
 
 
-def along_steps(steps: Sequence[int], batch: int, *more: str) -> list[Cell]:
+def along_steps(steps: Sequence[int], batch: int, *more: str) -> list[Command]:
     """Every store at every number of steps; a few steps are timed more often."""
     revolve = ("grad=symplectic", "grad.store=revolve", f"grad.slots={SLOTS}")
     return [
-        Cell(
+        Command(
             "bench",
             (
                 *FLOW,
@@ -72,10 +72,10 @@ def along_steps(steps: Sequence[int], batch: int, *more: str) -> list[Cell]:
     ]
 
 
-def along_batch(batches: Sequence[int], steps: int, *more: str) -> list[Cell]:
+def along_batch(batches: Sequence[int], steps: int, *more: str) -> list[Command]:
     """The two stores that do not recompute steps, at every batch size."""
     return [
-        Cell(
+        Command(
             "bench",
             (
                 *FLOW,

@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
+from harness import Command, Drawn, Experiment, Preset, Results, Sheet, main
 from harness.figures import Panel, method_lines
 from symadj.report.frames import where
 from symadj.report.names import MISSING
@@ -35,10 +35,10 @@ GAS = (
 PER_STEP, STARTS = 0.055, 20.0
 
 
-def cells(steps: tuple[int, ...], batch: int, repeats: int, *more: str) -> list[Cell]:
+def commands(steps: tuple[int, ...], batch: int, repeats: int, *more: str) -> list[Command]:
     """A benchmark of the five methods for every number of steps."""
     return [
-        Cell(
+        Command(
             "bench",
             (
                 *GAS,
@@ -58,7 +58,7 @@ def cells(steps: tuple[int, ...], batch: int, repeats: int, *more: str) -> list[
 def paper(_: Namespace) -> Preset:
     """GAS's network and batch, up to 1,000 steps."""
     return Preset(
-        cells((10, 20, 50, 100, 200, 500, 1000), 1000, 5),
+        commands((10, 20, 50, 100, 200, 500, 1000), 1000, 5),
         ["Synthetic mixture, 8-d, GAS's network (160-160-160 tanh, M = 1), batch 1,000, dopri5."],
     )
 
@@ -66,7 +66,7 @@ def paper(_: Namespace) -> Preset:
 def cpu(_: Namespace) -> Preset:
     """The same network on a tenth of the batch."""
     return Preset(
-        cells((10, 30, 100, 300, 1000), 100, 3, "measure.memory_budget=6GiB"),
+        commands((10, 30, 100, 300, 1000), 100, 3, "measure.memory_budget=6GiB"),
         [
             "Synthetic mixture, 8-d, GAS's network (160-160-160 tanh, M = 1), dopri5. Reduced for "
             "two cores: batch 100 in place of 1,000, five values of N; from N = 300 on one timed "
@@ -78,7 +78,7 @@ def cpu(_: Namespace) -> Preset:
 def smoke(_: Namespace) -> Preset:
     """Seconds: to see that it works."""
     small = ("model.hidden=[4]", "data.size=20")
-    tiny = [replace(cell, isolate=False) for cell in cells((2, 4), 4, 1, *small)]
+    tiny = [replace(command, isolate=False) for command in commands((2, 4), 4, 1, *small)]
     return Preset(tiny, ["A few points on a tiny network; no result."])
 
 

@@ -23,8 +23,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
-from harness.cell import quoted
+from harness import Command, Drawn, Experiment, Preset, Results, Sheet, main
+from harness.command import quoted
 from symadj.data.bsds_images import KEY, VERSION, build
 from symadj.data.prepared import is_prepared, prepared_path
 from symadj.report.bars import cost_bars
@@ -135,10 +135,10 @@ STANDINS = (
 
 def training(
     data: str, grad: str, seed: int, overrides: Sequence[str], seconds: float | None = None
-) -> Cell:
+) -> Command:
     """A training: the table's likelihood."""
     labels = {"part": "train", "data": data, "grad": grad, "seed": seed}
-    return Cell("train", (*overrides, f"grad={grad}", f"seed={seed}"), labels, seconds)
+    return Command("train", (*overrides, f"grad={grad}", f"seed={seed}"), labels, seconds)
 
 
 def benchmark(
@@ -146,15 +146,15 @@ def benchmark(
     overrides: Sequence[str],
     repeats: int,
     seconds: float | None = None,
-    weights: Cell | None = None,
-) -> Cell:
+    weights: Command | None = None,
+) -> Command:
     """One iteration with every method: the table's memory and time."""
     measured = (f"grads=[{','.join(GRADS)}]", f"repeats={repeats}", "warmup=1", "compare=false")
     labels = {"part": "bench", "data": data}
-    return Cell("bench", (*overrides, *measured), labels, seconds, weights)
+    return Command("bench", (*overrides, *measured), labels, seconds, weights)
 
 
-def trainings(row: Row, *more: str) -> list[Cell]:
+def trainings(row: Row, *more: str) -> list[Command]:
     """The five methods on a data set, for every seed."""
     overrides = (
         *row.settings,
@@ -171,13 +171,13 @@ def trainings(row: Row, *more: str) -> list[Cell]:
     return [training(row.label, grad, seed, overrides, seconds) for seed, grad in pairs]
 
 
-def cost(row: Row, *more: str, repeats: int = 3) -> Cell:
+def cost(row: Row, *more: str, repeats: int = 3) -> Command:
     """Memory and time of an iteration on a data set, at initial weights."""
     seconds = len(GRADS) * (STARTS + (UNTIMED + repeats) * row.iteration)
     return benchmark(row.label, (*row.settings, "threads=1", BUDGET, *more), repeats, seconds)
 
 
-def digits() -> Cell:
+def digits() -> Command:
     """Memory and time on MNIST's stand-in: training and testing take more than two cores have."""
     overrides = ("experiment=mnist5k", "train.batch_size=10", "threads=1", BUDGET)
     return benchmark("MNIST5k, 28x28", overrides, 1, 200.0)
@@ -195,8 +195,8 @@ def paper(_: Namespace) -> Preset:
         name: (f"data={name.lower()}", *COMMON, *net.overrides(BATCH)) for name, net in NETS.items()
     }
     rows["MNIST5k"] = ("experiment=mnist5k",)
-    flows: list[Cell] = []
-    costs: list[Cell] = []
+    flows: list[Command] = []
+    costs: list[Command] = []
     for name, settings in rows.items():
         how = (*TRAINED, *fixed) if name in NETS else TRAINED
         own = [
@@ -204,7 +204,7 @@ def paper(_: Namespace) -> Preset:
             for seed in range(PAPER_SEEDS)
             for grad in GRADS
         ]
-        weights = next(cell for cell in own if cell.labels["grad"] == GRADS[-1])
+        weights = next(command for command in own if command.labels["grad"] == GRADS[-1])
         flows += own
         costs.append(benchmark(name, settings, 5, weights=weights))
     return Preset(
@@ -223,7 +223,7 @@ def paper(_: Namespace) -> Preset:
 def cpu(arguments: Namespace) -> Preset:
     """What two cores can carry."""
     rows = [*SMALL, miniboone(arguments), bsds(arguments)]
-    flows = [cell for row in rows for cell in trainings(row)]
+    flows = [command for row in rows for command in trainings(row)]
     counts = "; ".join(f"{row.label}: {row.iterations}" for row in rows)
     return Preset(
         [*flows, *(cost(row) for row in rows), digits()],
@@ -278,8 +278,9 @@ def smoke(_: Namespace) -> Preset:
     row = Row("mixture, 2-d", data, "POWER", 2, 0.1, 0.1, batch=8)
     small = ("model.hidden=[4]", "solver.rtol=1e-2", "solver.atol=1e-2", "train.eval_batch_size=20")
     tight = "measure.memory_budget=20KiB"
-    cells = [*trainings(row, *small), cost(row, *small, tight, repeats=1)]
-    return Preset([replace(cell, isolate=False) for cell in cells], ["A tiny flow; no result."])
+    commands = [*trainings(row, *small), cost(row, *small, tight, repeats=1)]
+    tiny = [replace(command, isolate=False) for command in commands]
+    return Preset(tiny, ["A tiny flow; no result."])
 
 
 def options(parser: ArgumentParser) -> None:

@@ -15,7 +15,7 @@ import sys
 from argparse import Namespace
 from dataclasses import replace
 
-from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
+from harness import Command, Drawn, Experiment, Preset, Results, Sheet, main
 from symadj import SOLVERS
 from symadj.report.bars import cost_bars
 from symadj.report.tables import pivot
@@ -29,10 +29,10 @@ PARTS = ("steps", "memory.graph_bytes", "memory.checkpoints_bytes")
 SECONDS = {"heun": 110.0, "bosh3": 60.0, "dopri5": 45.0, "dop853": 45.0}
 
 
-def cells(tolerances: tuple[str, ...], repeats: int, *more: str) -> list[Cell]:
+def commands(tolerances: tuple[str, ...], repeats: int, *more: str) -> list[Command]:
     """A benchmark of the five gradient methods for every solver."""
     return [
-        Cell(
+        Command(
             "bench",
             (
                 "experiment=gas_sized",
@@ -60,7 +60,7 @@ def label(method: str) -> str:
 def paper(_: Namespace) -> Preset:
     """The paper's tolerances and batch."""
     return Preset(
-        [replace(cell, seconds=None) for cell in cells(TIGHT, 5, "model.components=5")],
+        [replace(command, seconds=None) for command in commands(TIGHT, 5, "model.components=5")],
         [
             "Synthetic mixture, 8-d, GAS's network (160-160-160 tanh, M = 5) at initial weights, "
             "batch 1,000, atol 1e-8, rtol 1e-6."
@@ -71,7 +71,7 @@ def paper(_: Namespace) -> Preset:
 def cpu(_: Namespace) -> Preset:
     """Looser tolerances: at the paper's Heun's method takes thousands of steps."""
     return Preset(
-        cells(("solver.rtol=1e-4", "solver.atol=1e-6"), 2, "measure.memory_budget=6GiB"),
+        commands(("solver.rtol=1e-4", "solver.atol=1e-6"), 2, "measure.memory_budget=6GiB"),
         [
             "Synthetic mixture, 8-d, GAS's network (160-160-160 tanh, M = 1) at initial weights, "
             "batch 1,000. Reduced for two cores: atol 1e-6 and rtol 1e-4 in place of 1e-8 and 1e-6 "
@@ -85,7 +85,7 @@ def smoke(_: Namespace) -> Preset:
     """Seconds: to see that it works."""
     loose = ("solver.rtol=1e-1", "solver.atol=1e-1")
     small = ("model.hidden=[4]", "data.size=20", "train.batch_size=4")
-    tiny = [replace(cell, isolate=False) for cell in cells(loose, 1, *small)]
+    tiny = [replace(command, isolate=False) for command in commands(loose, 1, *small)]
     return Preset(tiny, ["A tiny network; no result."])
 
 

@@ -22,7 +22,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
+from harness import Command, Drawn, Experiment, Preset, Results, Sheet, main
 from symadj.figures.physics import errors_over_time
 from symadj.report.frames import column, numbers, where
 from symadj.report.names import MISSING
@@ -40,10 +40,10 @@ ERRORS = {
 PUBLISHED = {"derivative_mse": 2.33e-2, "state_mse": 3.35e-4, "energy_mse": 3.01e-3}
 
 
-def trainings(seeds: int, seconds: float | None, *more: str) -> list[Cell]:
+def trainings(seeds: int, seconds: float | None, *more: str) -> list[Command]:
     """Every system, seed and method: for the errors."""
     return [
-        Cell(
+        Command(
             "train",
             (
                 f"experiment={system}",
@@ -61,10 +61,10 @@ def trainings(seeds: int, seconds: float | None, *more: str) -> list[Cell]:
     ]
 
 
-def costs(*more: str) -> list[Cell]:
+def costs(*more: str) -> list[Command]:
     """A training step of every system by all methods at the published size: memory and time."""
     return [
-        Cell(
+        Command(
             "bench",
             (
                 f"experiment={system}",
@@ -81,14 +81,14 @@ def costs(*more: str) -> list[Cell]:
     ]
 
 
-def full(*more: str) -> Cell:
+def full(*more: str) -> Command:
     """The whole published training of one seed on KdV, by dopri5 as its published score."""
     settings = (
         *("experiment=kdv", "solver=dopri5", "solver.num_steps=1", "train.eval_every=250"),
         *("grad=symplectic", "grad.store=stages", "seed=0", "threads=1"),
     )
     labels = {"part": "full", "data": "KdV", "grad": "symplectic", "seed": 0}
-    return Cell("train", (*settings, *more), labels, 7200.0)
+    return Command("train", (*settings, *more), labels, 7200.0)
 
 
 def paper(_: Namespace) -> Preset:
@@ -133,17 +133,17 @@ def smoke(arguments: Namespace) -> Preset:
     tiny = ("data.trajectories=2", "data.steps=4", "model.hidden=[2,2]", "train.batch_size=2")
     short = ("train.steps=2",)
     made = [*trainings(1, 1.0, *tiny, *short), *costs(*tiny), full(*tiny, *short)]
-    *cells, whole = (replace(cell, isolate=False, seconds=1.0) for cell in made)
-    return _with_whole(arguments, cells, whole, ["Tiny networks; no result."])
+    *commands, whole = (replace(command, isolate=False, seconds=1.0) for command in made)
+    return _with_whole(arguments, commands, whole, ["Tiny networks; no result."])
 
 
 def _with_whole(
-    arguments: Namespace, cells: Sequence[Cell], whole: Cell, notes: Sequence[str]
+    arguments: Namespace, commands: Sequence[Command], whole: Command, notes: Sequence[str]
 ) -> Preset:
     """The training that takes hours is run where asked for, and shown wherever it was run."""
     if arguments.full:
-        return Preset([*cells, whole], notes)
-    return Preset(cells, notes, shown=[whole])
+        return Preset([*commands, whole], notes)
+    return Preset(commands, notes, shown=[whole])
 
 
 def report(results: Results) -> Drawn:

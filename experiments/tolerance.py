@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from harness import Cell, Drawn, Experiment, Preset, Results, Sheet, main
+from harness import Command, Drawn, Experiment, Preset, Results, Sheet, main
 from harness.figures import Panel, method_lines
 from symadj.report.frames import column, where
 from symadj.report.tables import pivot
@@ -39,16 +39,16 @@ def solver(atol: float) -> tuple[str, str]:
 
 def training(
     network: Sequence[str], atol: float, steps: int, grad: str = "symplectic", seed: int = 0
-) -> Cell:
+) -> Command:
     """A flow trained at a tolerance."""
     settings = (f"grad={grad}", f"seed={seed}", f"train.steps={steps}", f"train.eval_every={steps}")
     labels = {"part": "training", "grad": grad, "atol": atol, "steps": steps, "seed": seed}
     seconds = 2.0 + steps * ITERATION.get(atol, 0.1)
     overrides = (*FLOW, *network, *TRAINED, *settings, *solver(atol))
-    return Cell("train", overrides, labels, seconds, isolate=False)
+    return Command("train", overrides, labels, seconds, isolate=False)
 
 
-def gradients(network: Sequence[str], trained: Cell, atol: float, batch: int) -> Cell:
+def gradients(network: Sequence[str], trained: Command, atol: float, batch: int) -> Command:
     """Errors and seconds of the five methods on the weights of a training."""
     settings = (
         f"grads=[{','.join(GRADS)}]",
@@ -60,12 +60,12 @@ def gradients(network: Sequence[str], trained: Cell, atol: float, batch: int) ->
     )
     overrides = (*FLOW, *network, *settings, *solver(atol))
     seconds = 5.0 + 40 * ITERATION.get(atol, 0.1)
-    return Cell(
+    return Command(
         "bench", overrides, {"part": "gradient", "atol": atol}, seconds, trained, isolate=False
     )
 
 
-def likelihood(network: Sequence[str], trained: Cell, batch: int) -> Cell:
+def likelihood(network: Sequence[str], trained: Command, batch: int) -> Command:
     """The NLL of a trained flow on fresh points, at a tight tolerance with the exact trace."""
     settings = (
         "grads=[symplectic]",
@@ -80,7 +80,7 @@ def likelihood(network: Sequence[str], trained: Cell, batch: int) -> Cell:
         "solver.rtol=1e-5",
     )
     labels = {**trained.labels, "part": "nll"}
-    return Cell("bench", (*FLOW, *network, *settings), labels, 3.0, trained, isolate=False)
+    return Command("bench", (*FLOW, *network, *settings), labels, 3.0, trained, isolate=False)
 
 
 def preset(
@@ -107,12 +107,12 @@ def preset(
         f"iterations. NLL: after {steps[1]} iterations of Adam, {seeds} seeds, on {batches[1]} "
         "fresh points at atol 1e-7, rtol 1e-5."
     )
-    cells = [
+    commands = [
         *(gradients(network, base, atol, batches[0]) for atol in atols),
-        *(likelihood(network, cell, batches[1]) for cell in trainings),
+        *(likelihood(network, command, batches[1]) for command in trainings),
     ]
     own = [] if base in trainings else [base]
-    return Preset(cells, [told, note], [*own, *trainings])
+    return Preset(commands, [told, note], [*own, *trainings])
 
 
 def paper(_: Namespace) -> Preset:

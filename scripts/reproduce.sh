@@ -136,7 +136,7 @@ finished() {
   esac
 }
 
-# Sets COST to the seconds of what is left of a result, UNKNOWN to the cells that nobody has timed.
+# Sets COST to the seconds of what is left of a result, UNKNOWN to the commands that nobody has timed.
 estimate() {
   local line
   COST=0 UNKNOWN=0
@@ -164,7 +164,7 @@ PYTHON
     *)
       line=$("$PY" "${COMMAND[@]}" --dry-run | tail -n 1)
       [[ $line =~ \(([0-9]+)\ s\) ]] && COST=${BASH_REMATCH[1]}
-      [[ $line =~ ([0-9]+)\ cells?\ that\ nobody ]] && UNKNOWN=${BASH_REMATCH[1]}
+      [[ $line =~ ([0-9]+)\ commands?\ that\ nobody ]] && UNKNOWN=${BASH_REMATCH[1]}
       return 0 ;;
   esac
 }
@@ -186,10 +186,10 @@ tell() {
   tell_peers
 }
 
-# Seconds and a number of cells without any, in words.
+# Seconds and a number of commands without any, in words.
 in_all() {
-  local more="$2 cells that nobody has timed"
-  (($2 != 1)) || more="1 cell that nobody has timed"
+  local more="$2 commands that nobody has timed"
+  (($2 != 1)) || more="1 command that nobody has timed"
   if (($2 == 0)); then duration "$1"
   elif (($1 == 0)); then echo "time unknown: $more"
   else echo "$(duration "$1"), and $more"; fi

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cell import Cell, Preset
+from harness.command import Command, Preset
 from harness.results import FILE, Drawn, Results, draw, save, seconds_taken
 from symadj.errors import InputError
 from symadj.launch.index import Index, Run, runs_of
@@ -47,13 +47,13 @@ class Experiment:
 def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status.
 
-    0: every cell has its result (a failure such as out of memory is one); 1: some have none yet;
+    0: every command has its result (a failure such as out of memory is one); 1: some have none;
     2: bad input; 130: Ctrl-C.
     """
     arguments = _parser(experiment).parse_args(argv)
     keep_freed_memory()
     try:
-        return _Command(experiment, arguments).execute()
+        return _Session(experiment, arguments).execute()
     except Interrupted as stop:
         complain("interrupted; the same command goes on from here")
         return stop.exit_status
@@ -80,13 +80,13 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
         "--max-minutes",
         type=float,
         default=math.inf,
-        help="start no cell that would end later; one that nobody has timed while time is left",
+        help="start no command that would end later; one that nobody has timed while time is left",
     )
     parser.add_argument(
         "--only",
         default="",
         metavar="TEXT",
-        help="run only cells of this command (train, bench), or with this in their name",
+        help="run only commands of this kind (train, bench), or with this in their name",
     )
     experiment.arguments(parser)
     return parser
@@ -94,18 +94,18 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class _Planned:
-    """A cell with its job.
+    """A command with its job.
 
     Attributes:
         found: what an earlier run of it has left; None: it is to be run.
     """
 
-    cell: Cell
+    command: Command
     job: Job
     found: Run | None
 
 
-class _Command:
+class _Session:
     def __init__(self, experiment: Experiment, arguments: argparse.Namespace) -> None:
         self.experiment = experiment
         self.arguments = arguments
@@ -120,11 +120,11 @@ class _Command:
             self._draw()
             return OK
         preset = self.experiment.presets[self.arguments.preset](self.arguments)
-        cells = [*preset.prepare, *preset.cells]
+        commands = [*preset.prepare, *preset.commands]
         only = self.arguments.only
-        chosen = [cell for cell in cells if only == cell.command or only in cell.slug]
+        chosen = [command for command in commands if only == command.kind or only in command.slug]
         if not chosen:
-            raise InputError(f"--only {only}: no cell has this in its name or as its command.")
+            raise InputError(f"--only {only}: no command has this in its name or as its kind.")
         self._check(chosen)
         if self.arguments.dry_run:
             self._tell(chosen, preset)
@@ -132,66 +132,66 @@ class _Command:
         try:
             self._run(chosen)
         finally:
-            left = [(plan.cell, plan.found) for plan in self._plans(preset.cells)]
-            more = [(plan.cell, plan.found) for plan in self._plans(preset.shown) if plan.found]
+            left = [(plan.command, plan.found) for plan in self._plans(preset.commands)]
+            more = [(plan.command, plan.found) for plan in self._plans(preset.shown) if plan.found]
             if any(found for _, found in left):
                 table = self.experiment.table
                 save(self.out, self.arguments.preset, preset.notes, [*left, *more], table)
                 self._draw()
         missing = sum(found is None for _, found in left)
         if missing:
-            say(f"{missing} of {len(left)} cells are not done; the same command runs them.")
+            say(f"{missing} of {len(left)} commands are not done; the same command runs them.")
         return UNFINISHED if missing else OK
 
-    def _check(self, cells: Sequence[Cell]) -> None:
-        """Composes all cells, but for their seeds, before the first one runs.
+    def _check(self, commands: Sequence[Command]) -> None:
+        """Composes all commands, but for their seeds, before the first one runs.
 
         Raises:
             InputError: a setting that does not exist.
         """
         seen = set()
-        for cell in cells:
-            kind = tuple(o for o in cell.overrides if not o.startswith(("seed=", "data.seed=")))
+        for command in commands:
+            kind = tuple(o for o in command.overrides if not o.startswith(("seed=", "data.seed=")))
             if kind not in seen:
                 seen.add(kind)
-                cell.configuration(cell.full_overrides(self.runs))
+                command.configuration(command.full_overrides(self.runs))
 
-    def _plans(self, cells: Iterable[Cell]) -> list[_Planned]:
+    def _plans(self, commands: Iterable[Command]) -> list[_Planned]:
         index = Index(self.runs)
-        return [self._plan(cell, index) for cell in cells]
+        return [self._plan(command, index) for command in commands]
 
-    def _plan(self, cell: Cell, index: Index) -> _Planned:
-        trained = None if cell.weights is None else self._plan(cell.weights, index).found
-        job = index.known(cell.job(self.runs, trained.directory if trained else None))
+    def _plan(self, command: Command, index: Index) -> _Planned:
+        trained = None if command.weights is None else self._plan(command.weights, index).found
+        job = index.known(command.job(self.runs, trained.directory if trained else None))
         if trained is not None and trained.failures:
-            # There are no weights to measure: the failure is what this cell has come to.
-            return _Planned(cell, job, trained)
+            # There are no weights to measure: the failure is what this command has come to.
+            return _Planned(command, job, trained)
         done = [run for run in runs_of(job) if run.done(job)]
-        return _Planned(cell, job, done[-1] if done else None)
+        return _Planned(command, job, done[-1] if done else None)
 
-    def _tell(self, cells: Sequence[Cell], preset: Preset) -> None:
+    def _tell(self, commands: Sequence[Command], preset: Preset) -> None:
         took, total, known, unknown = self._took(), 0.0, 0, 0
         index = Index(self.runs)
-        for number, cell in enumerate(cells, start=1):
-            overrides, done = cell.full_overrides(self.runs), False
+        for number, command in enumerate(commands, start=1):
+            overrides, done = command.full_overrides(self.runs), False
             if self.runs.is_dir():
-                plan = self._plan(cell, index)
+                plan = self._plan(command, index)
                 overrides, done = plan.job.overrides, plan.found is not None
-            seconds = took.get(cell.slug, cell.seconds)
+            seconds = took.get(command.slug, command.seconds)
             if not done:
                 total += seconds or 0.0
                 known, unknown = known + (seconds is not None), unknown + (seconds is None)
             told = "finished" if done else _duration(seconds)
-            say(f"# {number}/{len(cells)} {cell.slug}: {told}")
-            say(cell.shown(overrides))
+            say(f"# {number}/{len(commands)} {command.slug}: {told}")
+            say(command.shown(overrides))
         for note in preset.notes:
             say(f"# {note}")
         say(f"# {_in_all(total, known, unknown)}; results in {self.out}")
 
-    def _run(self, cells: Sequence[Cell]) -> None:
+    def _run(self, commands: Sequence[Command]) -> None:
         took, started = self._took(), time.monotonic()
         bound = 60.0 * self.arguments.max_minutes
-        seconds = {cell.slug: took.get(cell.slug, cell.seconds) or 0.0 for cell in cells}
+        seconds = {c.slug: took.get(c.slug, c.seconds) or 0.0 for c in commands}
 
         def admit(job: Job) -> bool:
             fits = time.monotonic() - started + seconds[job.label] <= bound
@@ -201,12 +201,12 @@ class _Command:
 
         # What others take the weights of comes first.
         for needs_weights in (False, True):
-            part = self._plans(c for c in cells if (c.weights is not None) is needs_weights)
+            part = self._plans(c for c in commands if (c.weights is not None) is needs_weights)
             jobs = [plan.job for plan in part if plan.found is None]
-            Sweep(ListedJobs(jobs), self._launcher(cells), admit).run()
+            Sweep(ListedJobs(jobs), self._launcher(commands), admit).run()
 
-    def _launcher(self, cells: Sequence[Cell]) -> Launcher:
-        if any(cell.isolate for cell in cells):
+    def _launcher(self, commands: Sequence[Command]) -> Launcher:
+        if any(command.isolate for command in commands):
             return ProcessLauncher(self.arguments.workers)
         return InlineLauncher()
 
@@ -215,22 +215,22 @@ class _Command:
         draw(results, self.experiment.report(results), self.out)
 
     def _took(self) -> dict[str, float]:
-        """Seconds of the cells by name, from records here, else from the committed results."""
+        """Seconds of the commands by name, from records here, else from the committed results."""
         preset = self.arguments.preset
         return seconds_taken(self.usual, preset) | seconds_taken(self.out, preset)
 
 
 def _in_all(total: float, known: int, unknown: int) -> str:
-    """What is left to run: seconds of the cells that are timed, and the number of the others."""
+    """What is left to run: seconds of the commands that are timed, and the number of the others."""
     timed = f"{_duration(total)} ({total:.0f} s)"
     if not unknown:
         return f"in all {timed}" if known else "nothing is left to run"
-    untimed = f"{_cells(unknown)} that nobody has timed"
-    return f"in all {timed} for {_cells(known)}, and {untimed}" if known else f"in all {untimed}"
+    untimed = f"{_commands(unknown)} that nobody has timed"
+    return f"in all {timed} for {_commands(known)}, and {untimed}" if known else f"in all {untimed}"
 
 
-def _cells(count: int) -> str:
-    return f"{count} cell{'s' * (count != 1)}"
+def _commands(count: int) -> str:
+    return f"{count} command{'s' * (count != 1)}"
 
 
 def _duration(seconds: float | None) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from harness.cell import Cell
+from harness.command import Command
 from symadj import SolverSettings
 from symadj.config.schema import role
 from symadj.errors import InputError
@@ -67,7 +67,7 @@ class Results:
     Attributes:
         preset: that was run.
         runs: one row per record, as `symadj.report.load.load_runs` gives it, with the labels of
-            the cells as columns.
+            the commands as columns.
         notes: of the preset, of the machine, of what is missing and of what failed.
         tables: (labels, table) of the files that runs were asked for, such as roll-outs.
     """
@@ -86,18 +86,18 @@ class Results:
         """
         kept = _read(folder / FILE)
         rows, tables = [], []
-        for cell in kept["cells"]:
-            around = kept["environments"][cell["environment"]]
-            labels = cell["labels"]
-            record = RunRecord(**cell["record"], environment=around)
+        for command in kept["cells"]:
+            around = kept["environments"][command["environment"]]
+            labels = command["labels"]
+            record = RunRecord(**command["record"], environment=around)
             named = {"data.name": labels["data"]} if "data" in labels else {}
             rows.append({**flatten(record), **labels, **named})
-            if "table" in cell:
-                tables.append((labels, pd.DataFrame(cell["table"], dtype=float)))
+            if "table" in command:
+                tables.append((labels, pd.DataFrame(command["table"], dtype=float)))
         runs = pd.DataFrame(rows)
         notes = [*kept["notes"], *_machine(kept["environments"]), *_failures(runs)]
         if kept["missing"]:
-            notes.append(f"Unfinished: {kept['missing']} cells were not run or ended early.")
+            notes.append(f"Unfinished: {kept['missing']} commands were not run or ended early.")
         return Results(kept["preset"], runs, notes, tables)
 
 
@@ -112,20 +112,20 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def seconds_taken(folder: Path, preset: str) -> dict[str, float]:
-    """Seconds of each cell that `records.json` has, by the cell's name; without a training's test.
+    """Seconds of each command that `records.json` has, by its name; without a training's test.
 
     Args:
         folder: of the results; none there: nothing.
-        preset: whose cells they are; those of another one say nothing.
+        preset: whose commands they are; those of another one say nothing.
     """
     try:
         kept = _read(folder / FILE)
     except InputError:
         return {}
     took: dict[str, float] = {}
-    for cell in kept["cells"] if kept["preset"] == preset else ():
-        if (total := cell["record"]["seconds"].get("total")) is not None:
-            slug = Cell(cell["command"], (), cell["labels"]).slug
+    for command in kept["cells"] if kept["preset"] == preset else ():
+        if (total := command["record"]["seconds"].get("total")) is not None:
+            slug = Command(command["command"], (), command["labels"]).slug
             took[slug] = took.get(slug, 0.0) + total
     return took
 
@@ -134,7 +134,7 @@ def save(
     folder: Path,
     preset: str,
     notes: Sequence[str],
-    found: Iterable[tuple[Cell, Run | None]],
+    found: Iterable[tuple[Command, Run | None]],
     table: str | None = None,
 ) -> None:
     """Writes `records.json`: what tables and figures need, and how to repeat it.
@@ -143,27 +143,27 @@ def save(
         folder: where.
         preset: that was run.
         notes: of the preset.
-        found: the cells with what they left.
+        found: the commands with what they left.
         table: a file of each run that is kept, thinned to 101 rows; None: none.
     """
     environments: list[dict[str, Any]] = []
-    cells: list[dict[str, Any]] = []
+    commands: list[dict[str, Any]] = []
     missing = 0
-    for cell, left in found:
+    for command, left in found:
         missing += left is None
         for record in left.records if left else ():
             around = {k: v for k, v in record.environment.items() if k != "command"}
             if around not in environments:
                 environments.append(around)
-            kept = {"labels": dict(cell.labels), "command": cell.command}
+            kept = {"labels": dict(command.labels), "command": command.kind}
             kept["record"] = trimmed(record)
             kept["environment"] = environments.index(around)
             if left and table and (left.directory / table).is_file():
                 kept["table"] = thinned(pd.read_csv(left.directory / table))
-            cells.append(kept)
+            commands.append(kept)
     head = {"schema": SCHEMA, "preset": preset, "written": now(), "notes": list(notes)}
     head |= {"missing": missing, "environments": environments}
-    lines = ",\n".join(json.dumps(strict(cell), separators=(",", ":")) for cell in cells)
+    lines = ",\n".join(json.dumps(strict(command), separators=(",", ":")) for command in commands)
     text = json.dumps(head, indent=1)[:-2] + f',\n "cells": [\n{lines}\n]\n}}\n'
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / FILE, text)

@@ -10,7 +10,7 @@ import pytest
 
 import peers
 from harness import main
-from harness.cell import APPS
+from harness.command import APPS
 from harness.results import FILE
 from symadj.bench.cases import groups
 from symadj.config.bench import bench_settings
@@ -73,8 +73,8 @@ def test_variants_have_the_look_of_their_method_and_are_told_apart() -> None:
 def test_a_row_with_settings_of_its_own_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     changes = ["grad=symplectic", "solver.rtol=1e-2"]
     monkeypatch.setattr(peers, "ROWS", {"symplectic_loose": changes})
-    (cell, *_) = peers.smoke(None).cells  # pyright: ignore[reportArgumentType]
-    config = APPS["bench"].configuration(cell.full_overrides(Path("out")))
+    (command, *_) = peers.smoke(None).commands  # pyright: ignore[reportArgumentType]
+    config = APPS["bench"].configuration(command.full_overrides(Path("out")))
     (group,) = groups(config, bench_settings(config))
     (loose,) = [case for case in group.cases if case.label == "symplectic_loose"]
     assert loose.config["solver"]["rtol"] == 1e-2
@@ -82,8 +82,8 @@ def test_a_row_with_settings_of_its_own_is_one_line(monkeypatch: pytest.MonkeyPa
 
 
 def test_compiled_rows_compile() -> None:
-    (cell, *_) = peers.smoke(None).cells  # pyright: ignore[reportArgumentType]
-    config = APPS["bench"].configuration(cell.full_overrides(Path("out")))
+    (command, *_) = peers.smoke(None).commands  # pyright: ignore[reportArgumentType]
+    config = APPS["bench"].configuration(command.full_overrides(Path("out")))
     (group,) = groups(config, bench_settings(config))
     compiled = {case.label for case in group.cases if case.config["solver"]["compile"]}
     assert compiled == {"symplectic_compiled", "symplectic_stages_compiled"}

@@ -20,8 +20,8 @@ import table2
 import table3
 import table4
 import tolerance
-from harness import Cell, Preset, main
-from harness.cell import APPS
+from harness import Command, Preset, main
+from harness.command import APPS
 from harness.results import FILE, trimmed
 from symadj.config.compose import to_yaml
 from symadj.config.saved import saved_config
@@ -36,10 +36,10 @@ def run(script: ModuleType, *arguments: object) -> int:
     return main(script.EXPERIMENT, [str(argument) for argument in arguments])
 
 
-def cells_of(script: ModuleType, preset: str) -> list[Cell]:
+def commands_of(script: ModuleType, preset: str) -> list[Command]:
     nothing = Namespace(miniboone=None, bsds_images=None, full=False)
     chosen = script.EXPERIMENT.presets[preset](nothing)
-    return [*chosen.prepare, *chosen.cells]
+    return [*chosen.prepare, *chosen.commands]
 
 
 @pytest.mark.parametrize("preset", ["paper", "cpu"])
@@ -50,25 +50,25 @@ def test_a_dry_run_prints_commands_that_compose(
     monkeypatch.setattr(script, "GRADS", ("symplectic",))
     assert run(script, "--preset", preset, "--dry-run", "--out", tmp_path / "out") == 0
     lines = capsys.readouterr().out.splitlines()
-    commands = [shlex.split(line) for line in lines if line.startswith("symadj-")]
-    cells = cells_of(script, preset)
-    assert len(commands) == len(cells)
-    for (command, *overrides), cell in list(zip(commands, cells, strict=True))[:: len(cells)]:
-        app = APPS[cell.command]
-        assert command == app.name
+    typed = [shlex.split(line) for line in lines if line.startswith("symadj-")]
+    commands = commands_of(script, preset)
+    assert len(typed) == len(commands)
+    for (name, *overrides), command in list(zip(typed, commands, strict=True))[:: len(commands)]:
+        app = APPS[command.kind]
+        assert name == app.name
         config = app.configuration(overrides)
         assert config["out"] == str(tmp_path / "out" / "runs")
-        assert config["name"] == cell.slug
-    unknown = sum(cell.seconds is None for cell in cells)
+        assert config["name"] == command.slug
+    unknown = sum(command.seconds is None for command in commands)
     assert ("nobody has timed" in lines[-1]) == (unknown > 0)
-    assert ("in all about" in lines[-1]) == (unknown < len(cells))
+    assert ("in all about" in lines[-1]) == (unknown < len(commands))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("preset", ["paper", "cpu", "smoke"])
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_cells_have_names_of_their_own(script: ModuleType, preset: str) -> None:
-    names = [cell.slug for cell in cells_of(script, preset)]
+def test_commands_have_names_of_their_own(script: ModuleType, preset: str) -> None:
+    names = [command.slug for command in commands_of(script, preset)]
     assert len(set(names)) == len(names)
 
 
@@ -104,7 +104,7 @@ def test_failures_are_cells_and_are_not_run_again(tmp_path: Path, capsys, monkey
     assert "OOM" in table
     assert "backprop, mixture, 2-d: " in table
     assert "nll (nats)" not in table
-    assert "2 cells were not run" in table
+    assert "2 commands were not run" in table
     capsys.readouterr()
     assert run(table2, *smoke, "--dry-run") == 0
     assert capsys.readouterr().out.count(": finished") == 1
@@ -152,18 +152,18 @@ def test_a_dry_run_tells_what_cells_took_before(tmp_path: Path, capsys) -> None:
     assert "83 min" not in capsys.readouterr().out
 
 
-def test_cells_that_nobody_has_timed_are_counted_and_take_no_0_seconds(
+def test_commands_that_nobody_has_timed_are_counted_and_take_no_0_seconds(
     tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    timed, *others = cells_of(steps, "smoke")
-    untimed = [replace(cell, seconds=None) for cell in others]
+    timed, *others = commands_of(steps, "smoke")
+    untimed = [replace(command, seconds=None) for command in others]
     presets = {"cpu": lambda _: Preset(untimed), "paper": lambda _: Preset([timed, *untimed])}
     monkeypatch.setattr(steps, "EXPERIMENT", replace(steps.EXPERIMENT, presets=presets))
     dry = ("--out", tmp_path, "--dry-run")
     assert run(steps, *dry) == 0
-    assert "# in all 1 cell that nobody has timed;" in capsys.readouterr().out
+    assert "# in all 1 command that nobody has timed;" in capsys.readouterr().out
     assert run(steps, *dry, "--preset", "paper") == 0
-    assert "s) for 1 cell, and 1 cell that nobody has timed;" in capsys.readouterr().out
+    assert "s) for 1 command, and 1 command that nobody has timed;" in capsys.readouterr().out
 
 
 def test_a_kept_record_has_what_made_its_run() -> None:
@@ -246,14 +246,14 @@ def test_a_setting_that_is_younger_than_a_finished_cell_has_its_default(
     assert ": finished" not in capsys.readouterr().out
 
 
-def test_the_cells_of_one_command_can_be_run(tmp_path: Path, capsys) -> None:
-    cells = cells_of(tolerance, "smoke")
-    for command in ("train", "bench"):
-        chosen = ("--preset", "smoke", "--out", tmp_path, "--only", command, "--dry-run")
+def test_the_commands_of_one_kind_can_be_run(tmp_path: Path, capsys) -> None:
+    commands = commands_of(tolerance, "smoke")
+    for kind in ("train", "bench"):
+        chosen = ("--preset", "smoke", "--out", tmp_path, "--only", kind, "--dry-run")
         assert run(tolerance, *chosen) == 0
         told = [line for line in capsys.readouterr().out.splitlines() if "symadj-" in line]
-        assert len(told) == sum(cell.command == command for cell in cells) > 0
-        assert all(line.startswith(f"symadj-{command} ") for line in told)
+        assert len(told) == sum(command.kind == kind for command in commands) > 0
+        assert all(line.startswith(f"symadj-{kind} ") for line in told)
 
 
 def test_redrawing_what_was_never_run_is_bad_input(tmp_path: Path, capsys) -> None:

@@ -43,8 +43,8 @@ def checkout(tmp_path: Path) -> Checkout:
     made = Checkout(tmp_path / "checkout")
     told = {
         "steps": "in all about 6 min (360 s)",
-        "scale": "in all about 2 min (100 s) for 3 cells, and 2 cells that nobody has timed",
-        "peers": "in all 4 cells that nobody has timed",
+        "scale": "in all about 2 min (100 s) for 3 commands, and 2 commands that nobody has timed",
+        "peers": "in all 4 commands that nobody has timed",
     }
     for name, line in told.items():
         made.command(f"experiments/{name}.py", EXPERIMENT.format(told=line, missing=0))
@@ -68,13 +68,15 @@ def test_times_are_added_and_what_nobody_has_timed_is_counted(checkout: Checkout
     lines = done.stdout.splitlines()
     assert [line.split(maxsplit=1) for line in lines[:5]] == [
         ["steps", "about 6 min"],
-        ["scale", "about 2 min, and 2 cells that nobody has timed"],
-        ["peers", "time unknown: 4 cells that nobody has timed"],
+        ["scale", "about 2 min, and 2 commands that nobody has timed"],
+        ["peers", "time unknown: 4 commands that nobody has timed"],
         ["digits", "about 4 min"],
-        ["bench/kdv", "time unknown: 1 cell that nobody has timed"],
+        ["bench/kdv", "time unknown: 1 command that nobody has timed"],
     ]
     # 360 + 100 + 4 * 60 s
-    assert "in all: about 12 min, and 7 cells that nobody has timed, for 5 of 5 results" in lines[5]
+    assert (
+        "in all: about 12 min, and 7 commands that nobody has timed, for 5 of 5 results" in lines[5]
+    )
     assert all("--dry-run" in call for call in checkout.calls)
 
 

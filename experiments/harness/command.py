@@ -1,4 +1,4 @@
-"""The cells of an experiment: commands of symadj, with what the tables call them."""
+"""The commands of an experiment, with what the tables call them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Label = str | int | float
 
 
 @dataclass(frozen=True)
-class Cell:
+class Command:
     """One command: a training, or a benchmark with a record for each of its rows.
 
     Attributes:
-        command: "train" or "bench".
+        kind: "train" or "bench".
         overrides: of its configuration.
         labels: columns of the tables; "data" stands for the data's name there.
         seconds: that it takes, about, on one core of the machine that the committed results are
@@ -32,39 +32,39 @@ class Cell:
         isolate: whether a training, or each row of a benchmark, has a process of its own.
     """
 
-    command: str
+    kind: str
     overrides: tuple[str, ...]
     labels: Mapping[str, Label]
     seconds: float | None = None
-    weights: Cell | None = None
+    weights: Command | None = None
     isolate: bool = True
 
     @property
     def slug(self) -> str:
         """A name for its directory."""
         words = [v if isinstance(v, str) else f"{k}-{v:g}" for k, v in self.labels.items()]
-        return re.sub(r"[^A-Za-z0-9.]+", "-", "_".join(words)).strip("-.")[:100] or self.command
+        return re.sub(r"[^A-Za-z0-9.]+", "-", "_".join(words)).strip("-.")[:100] or self.kind
 
     def full_overrides(self, runs: Path, weights: Path | None = None) -> list[str]:
-        """All overrides: the cell's own, and where it is run.
+        """All overrides: the command's own, and where it is run.
 
         Args:
             runs: the directory of the experiment's runs.
             weights: the directory of the training that `weights` names; None: where it would be.
         """
         more = [f"name={self.slug}", f"out={quoted(runs)}"]
-        if self.command == "bench":
+        if self.kind == "bench":
             more.append(f"isolate={str(self.isolate).lower()}")
         if self.weights is not None:
             more.append(f"weights={quoted(weights or runs / self.weights.slug)}")
         return [*self.overrides, *more]
 
     def job(self, runs: Path, weights: Path | None = None) -> Job:
-        """The cell as a job; arguments and errors as `full_overrides` and `configuration`."""
+        """The command as a job; arguments and errors as `full_overrides` and `configuration`."""
         overrides = self.full_overrides(runs, weights)
         config = dict(self.configuration(overrides))
         del config["launcher"]
-        return Job(self.command, config, tuple(overrides), self.slug, failures_count=True)
+        return Job(self.kind, config, tuple(overrides), self.slug, failures_count=True)
 
     def configuration(self, overrides: Sequence[str]) -> Config:
         """The resolved configuration.
@@ -72,11 +72,11 @@ class Cell:
         Raises:
             InputError: overrides that cannot be composed, explained.
         """
-        return _configuration(self.command, tuple(overrides))
+        return _configuration(self.kind, tuple(overrides))
 
     def shown(self, overrides: Sequence[str]) -> str:
         """The command as it is typed."""
-        return shlex.join([APPS[self.command].name, *overrides])
+        return shlex.join([APPS[self.kind].name, *overrides])
 
 
 @dataclass(frozen=True)
@@ -84,21 +84,21 @@ class Preset:
     """One way to run an experiment.
 
     Attributes:
-        cells: what is run, in this order.
+        commands: what is run, in this order.
         notes: what a reader of the tables must know of it.
-        prepare: cells that others build on and that no table shows.
-        shown: cells that are not run, and whose results the tables show where there are any.
+        prepare: commands that others build on and that no table shows.
+        shown: commands that are not run, and whose results the tables show where there are any.
     """
 
-    cells: Sequence[Cell]
+    commands: Sequence[Command]
     notes: Sequence[str] = ()
-    prepare: Sequence[Cell] = field(default=())
-    shown: Sequence[Cell] = field(default=())
+    prepare: Sequence[Command] = field(default=())
+    shown: Sequence[Command] = field(default=())
 
 
 @functools.cache
-def _configuration(command: str, overrides: tuple[str, ...]) -> Config:
-    return APPS[command].configuration(overrides)
+def _configuration(kind: str, overrides: tuple[str, ...]) -> Config:
+    return APPS[kind].configuration(overrides)
 
 
 def quoted(path: Path) -> str:
