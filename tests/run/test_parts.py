@@ -26,8 +26,9 @@ def test_data_tell_a_model_their_dimension_where_they_say_no_more(tmp_path: Path
 
 
 def test_a_task_that_lacks_what_tasks_have_is_refused_with_what_to_derive_it_from() -> None:
+    config = {**compose("train", ()), "task": {"_target_": "tests.standins.Cloud"}}
     with pytest.raises(InputError, match=r"task\._target_=.*is no task: derive it from symadj"):
-        parts_of("task._target_=tests.standins.Cloud")
+        build_parts(config, run_settings(config))
 
 
 def test_a_model_on_a_grid_gets_spacing_and_structure_from_its_data(tmp_path: Path) -> None:
