@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -11,7 +12,6 @@ from symadj.config.space import Parameter
 from symadj.errors import IncompatibleError, InputError, suggest
 from symadj.packages import need
 from symadj.ranges import check_settings
-from symadj.run.directory import check_name
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,11 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         check_settings("search", vars(self))
-        check_name(self.study)
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", self.study):
+            raise InputError(
+                f"study={self.study!r} cannot name a study: letters, digits, '.', '_' and '-' are "
+                "allowed, the first a letter or digit, at most 121 of them."
+            )
         if self.trials is None and self.sampler != "grid":
             raise InputError(f"trials=null is for search=grid; give {self.sampler} a number.")
         need("optuna", "search", "searches")
