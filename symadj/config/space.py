@@ -134,7 +134,10 @@ def _bounds(key: str, low: Any, high: Any) -> tuple[Any, Any]:
 
 
 def _stepped(key: str, text: str, sweep: RangeSweep, log: bool) -> Parameter:
-    start, stop, step = (v or 0 for v in (sweep.start, sweep.stop, sweep.step))
+    bounds: list[Any] = [v or 0 for v in (sweep.start, sweep.stop, sweep.step)]
+    if any(isinstance(value, float) for value in bounds):
+        bounds = list(map(float, bounds))
+    start, stop, step = bounds
     if step == 0 or not all(map(math.isfinite, (start, stop, step))):
         raise InputError(f"{text}: range(START,STOP,STEP) needs finite numbers and a STEP not 0.")
     count = math.ceil((stop - start) / step)
