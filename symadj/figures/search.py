@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -86,7 +87,7 @@ def importances(importance: Mapping[str, float], metric: str) -> Figure:
     ax = figure.subplots()
     bars = ax.barh([key for key, _ in ordered], [share for _, share in ordered], color=FINISHED)
     ax.bar_label(bars, fmt="%.2f", padding=2, fontsize=SMALL_FONT_SIZE)
-    dress(ax, f"share of the variance of the trials' ranks by {metric}")
+    dress(ax, f"share of the variance of the trials' ranks by {metric} (fANOVA)")
     ax.set_xlim(0, 1.1)
     ax.grid(axis="y", visible=False)
     return figure
@@ -121,9 +122,9 @@ def parallel(
             color = colors.to_rgba(np.clip(value, low, high))
             ax.plot([*range(len(space) + 1)], [*line, end], color=color, linewidth=1.2, zorder=3)
         elif status in _MARKS:
-            color, _, dash = _MARKS[status]
+            color, dash = _MARKS[status]
             ax.plot(range(len(space)), line, color=color, linestyle=dash, linewidth=0.7, alpha=0.7)
-    for status, (color, _, dash) in _MARKS.items():
+    for status, (color, dash) in _MARKS.items():
         if (trials["status"] == status).any():
             ax.plot([], [], color=color, linestyle=dash, linewidth=0.9, label=status)
     _axes_of_parallel(ax, space, metric)
@@ -141,11 +142,8 @@ def metric_label(metric: str) -> str:
     return f"{metric}{unit}"
 
 
-_MARKS: dict[str, tuple[str, str, str]] = {
-    "pruned": (PRUNED, "x", "--"),
-    "failed": (FAILED, "v", ":"),
-}
-"""Colour, marker and line of the trials that are no results in full."""
+_MARKS = {"pruned": (PRUNED, "--"), "failed": (FAILED, ":")}
+"""Colour and line of the trials that are no results in full."""
 
 
 def _window(trials: pd.DataFrame, maximize: bool) -> tuple[float, float]:
@@ -173,25 +171,24 @@ def _draw_trials(ax: Axes, trials: pd.DataFrame, x: pd.Series, window: tuple[flo
     low, high = window
     margin = 0.08 * (high - low) or 0.1
     ax.set_ylim(low - 2 * margin, high + 2 * margin)
-    marks = {"finished": (FINISHED, "o"), "pruned": _MARKS["pruned"][:2]}
-    for status, (color, marker) in marks.items():
-        own = trials["status"] == status
-        inside = own & trials["value"].between(low, high)
-        if inside.any():
-            ax.scatter(x[inside], trials["value"][inside], s=18, color=color, marker=marker,
-                       label=status, zorder=3)  # fmt: skip
-        for beyond, edge, arrow in (
-            (own & (trials["value"] > high), high + margin, "^"),
-            (own & (trials["value"] < low), low - margin, "v"),
-        ):
-            if beyond.any():
-                ax.scatter(x[beyond], [edge] * int(beyond.sum()), s=18, facecolors="none",
-                           edgecolors=color, marker=arrow, label=f"{status}, off the scale",
-                           zorder=3)  # fmt: skip
-    failed = trials["status"] == "failed"
-    if failed.any():
-        ax.scatter(x[failed], [0.02] * int(failed.sum()), s=18, color=FAILED, marker="|",
-                   transform=ax.get_xaxis_transform(), label="failed", zorder=3)  # fmt: skip
+    for status, color, marker, label in (
+        ("finished", FINISHED, "o", "finished"),
+        ("pruned", PRUNED, "x", "pruned, at its last validation"),
+    ):
+        own, y = trials["status"] == status, trials["value"]
+        _points(ax, x, y, own & y.between(low, high), color, marker, label)
+        above, below = y * 0 + high + margin, y * 0 + low - margin
+        _points(ax, x, above, own & (y > high), color, "^", f"{label}, off the scale")
+        _points(ax, x, below, own & (y < low), color, "v", f"{label}, off the scale")
+    edge = pd.Series(low - 2 * margin, trials.index)
+    _points(ax, x, edge, trials["status"] == "failed", FAILED, 2, "failed")
+
+
+def _points(
+    ax: Axes, x: pd.Series, y: pd.Series, where: pd.Series, color: str, marker: Any, label: str
+) -> None:
+    if where.any():
+        ax.scatter(x[where], y[where], s=18, color=color, marker=marker, label=label, zorder=3)
 
 
 def _positions(trials: pd.DataFrame, parameter: Parameter) -> pd.Series:

@@ -46,7 +46,12 @@ def test_pruned_failed_and_far_off_trials_are_marked_and_do_not_set_the_scale(
     figures: dict[str, Figure],
 ) -> None:
     for name in ("history", "slices"):
-        expected = {"finished", "pruned", "failed", "finished, off the scale"}
+        expected = {
+            "finished",
+            "pruned, at its last validation",
+            "failed",
+            "finished, off the scale",
+        }
         assert expected <= legend(figures[name])
         assert figures[name].axes[0].get_ylim()[1] < 20
     assert legend(figures["parallel"]) == {"pruned", "failed"}
@@ -71,7 +76,7 @@ def test_parallel_lines_are_at_the_parts_of_their_ranges(figures: dict[str, Figu
 
 
 def test_the_greatest_is_the_best_where_it_is_looked_for() -> None:
-    figure = search_figures(TRIALS[:4], SPACE, "val/score", maximize=True)["history"]
+    figure = search_figures(TRIALS.head(4), SPACE, "val/score", maximize=True)["history"]
     [line] = [x for x in figure.axes[0].lines if x.get_label() == "best so far"]
     assert list(np.asarray(line.get_ydata())) == [3.0, 3.0, 3.0]
 

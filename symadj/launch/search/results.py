@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import optuna
 import pandas as pd
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from symadj.errors import StorageError
 from symadj.figures.search import search_figures
@@ -70,23 +69,24 @@ def trial_table(search: Search, trials: Sequence[FrozenTrial]) -> pd.DataFrame:
     return table.dropna(subset=keys)
 
 
-def importance(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str, float]:
-    """The share of each setting in the variance of the finished trials' ranks, by fANOVA.
+def importance(trials: Sequence[FrozenTrial]) -> dict[str, float]:
+    """The share of each setting in the variance of the trials' ranks, by fANOVA.
 
     Of the ranks and not of the values, which one diverged trial would decide (Hutter, Hoos,
-    Leyton-Brown 2014). Empty where fewer than four trials have finished.
+    Leyton-Brown 2014). A pruned trial ranks by its last validation. Empty where that cannot be
+    said: fewer than four trials, or all alike.
     """
-    values = {t.number: t.value or 0.0 for t in trials if t.state is TrialState.COMPLETE}
-    if len(values) < 4 or len(set(values.values())) < 2:
+    valued = [trial for trial in trials if trial.state.is_finished() and trial.value is not None]
+    if len(valued) < 4 or len({trial.value for trial in valued}) < 2:
         return {}
-    ranks = dict(zip(values, np.argsort(np.argsort([*values.values()])), strict=True))
+    ranked = optuna.create_study()
+    for rank, trial in enumerate(sorted(valued, key=lambda trial: trial.value or 0.0)):
+        ranked.add_trial(
+            create_trial(params=trial.params, distributions=trial.distributions, value=rank)
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return get_param_importances(
-            study,
-            evaluator=FanovaImportanceEvaluator(seed=0),
-            target=lambda trial: float(ranks[trial.number]),
-        )
+        return get_param_importances(ranked, evaluator=FanovaImportanceEvaluator(seed=0))
 
 
 def _headline(search: Search, trials: Sequence[FrozenTrial]) -> str:
@@ -134,7 +134,7 @@ def _pictures(search: Search, trials: Sequence[FrozenTrial]) -> str:
         search.space,
         search.metric,
         search.settings.direction == "maximize",
-        importance(search.study, trials),
+        importance(trials),
     )
     for stem, figure in figures.items():
         write_atomically(

@@ -71,7 +71,7 @@ def test_values_are_within_their_range_and_whole_where_they_are_whole() -> None:
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_cmaes_closes_in_on_the_best_value_past_failures(direction: str) -> None:
+def test_cmaes_closes_in_on_the_best_value_past_failures(direction: Any) -> None:
     space = searched(["x=tag(log,interval(1e-3,1e3))", "n=int(interval(-80,80))"])[1]
 
     def distance(values: dict[str, Any]) -> float:
