@@ -71,7 +71,7 @@ class RankFailed(SymadjError, RuntimeError):
 class Pruned(SymadjError):
     """A trial of a search was ended because its validations are worse than those of others."""
 
-    status: ClassVar[str] = "pruned"
+    status = "pruned"
 
 
 class SolveError(SymadjError, RuntimeError):
