@@ -68,6 +68,12 @@ class RankFailed(SymadjError, RuntimeError):
         super().__init__(message)
 
 
+class Pruned(SymadjError):
+    """A trial of a search was ended because its validations are worse than those of others."""
+
+    status = "pruned"
+
+
 class SolveError(SymadjError, RuntimeError):
     """A solve that could not reach its end.
 

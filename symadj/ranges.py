@@ -146,6 +146,14 @@ RANGES: Mapping[str, Range] = {
     "devices": _count("the number of devices that share a batch", high=10**5),
     "launcher.workers": _count("the number of jobs at once", high=100_000),
     "launcher.retries": _count("the number of further tries of a job", low=0, high=1_000),
+    "search.trials": _count("the number of trials of a search", null="the whole grid"),
+    "search.seed": _seed("a search"),
+    "search.startup": _count("the number of first trials at random", 0),
+    "search.pruner_trials": _count("the number of trials before any is pruned", 0),
+    "search.pruner_iterations": _count(
+        "the number of iterations before a trial may be pruned", null="its first validation"
+    ),
+    "search.pruner_factor": _count("the number of trials of which one goes on", 2, 1000),
     "train.steps": _count("the number of training iterations"),
     "train.batch_size": _count("the number of samples in an iteration", high=WIDE),
     "train.eval_every": _count("the number of iterations from one validation to the next"),

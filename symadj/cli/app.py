@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import symadj
-from symadj.cli.composing import composed_jobs
+from symadj.cli.composing import composed_jobs, parted
 from symadj.cli.help import help_text
 from symadj.cli.ladder import FAILED, OK, add_trust, run_command
+from symadj.cli.searching import run_search
 from symadj.config import overrides as given
 from symadj.config.compose import to_yaml
 from symadj.config.schema import Config
@@ -84,7 +85,7 @@ class App:
         if arguments.cfg:
             say(to_yaml(config).rstrip())
             return OK
-        kept = {name: value for name, value in config.items() if name != "launcher"}
+        kept, _ = parted(config)
         outcome = self.run(kept, arguments.overrides)
         if outcome.failed and outcome.message:
             complain(f"{self.name}: the run failed ({outcome.status}): {outcome.message}")
@@ -96,9 +97,16 @@ class App:
                 "-m in the processes of torchrun, which are for one training. Start the sweep "
                 "without it, with devices=N for its trainings."
             )
+        if given.asks_for_search(overrides):
+            return self._search(overrides, extra)
         # All jobs are composed before the first one runs: a typo costs no training.
         choices = given.expand(overrides)
         outcomes = run_sweep(
             *composed_jobs(choices, self.kind, lambda job: self.configuration(job, extra))
         )
         return FAILED if any(outcome.failed for outcome in outcomes) else OK
+
+    def _search(self, overrides: Sequence[str], extra: Path | None) -> int:
+        if self.kind != "train":
+            raise InputError(f"search: {self.name} has nothing to search; symadj-train has.")
+        return FAILED if run_search(overrides, self.configuration, extra) else OK

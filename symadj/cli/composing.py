@@ -45,8 +45,8 @@ def composed_jobs(
     for job in choices:
         config = configuration(job)
         ignored.update(set(ignored_settings(config, job)))
-        plain = dict(config)
-        launchers.append(plain.pop("launcher"))
+        plain, launch = parted(config)
+        launchers.append(launch["launcher"])
         jobs.append(Job(kind, plain, tuple(job), labels[len(jobs)]))
         if time.monotonic() - said > SILENT:
             said = time.monotonic()
@@ -59,6 +59,12 @@ def composed_jobs(
     if any(launcher != launchers[0] for launcher in launchers):
         raise InputError("launcher is the sweep's own and cannot be swept over; give one value.")
     return jobs, build(launchers[0], "launcher")
+
+
+def parted(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of a job, and those of what launches it: "launcher" and "search"."""
+    plain = dict(config)
+    return plain, {name: plain.pop(name, None) for name in ("launcher", "search")}
 
 
 def _labels(choices: Sequence[Sequence[str]]) -> list[str]:

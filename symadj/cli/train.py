@@ -39,6 +39,7 @@ SETTINGS = (
     ("resume=RUN_DIR", "go on with a training that was cut off"),
     ("launcher.workers=2", "with -m: so many jobs at once, each in a process of its own"),
     ("launcher=inline", "with -m: all jobs in this process, for a debugger"),
+    ("search=tpe optim.lr=tag(log,interval(1e-4,1e-1))", "with -m: search (docs/searches.md)"),
     ("fresh=true", "with -m: run again what is finished already, beside it"),
 )
 

@@ -75,7 +75,7 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
         if not override.is_discrete_sweep():
             raise InputError(
                 f"{override.input_line}: a sweep needs a list of values: "
-                f"{override.key_or_group}=A,B,C or range(0,3)."
+                f"{override.key_or_group}=A,B,C or range(0,3). To search a range, add search=tpe."
             )
         count = _count(override)
         jobs *= count
@@ -145,9 +145,27 @@ def ignored_settings(config: Config, overrides: Sequence[str]) -> list[str]:
     return [key for key in named if key in _OF_ADAPTIVE_STEPS]
 
 
-def refuse_launcher(overrides: Sequence[str]) -> None:
-    """Raises `InputError` for settings of the launcher where there is no sweep to launch."""
+def asks_for_search(overrides: Sequence[str]) -> bool:
+    """Whether a sweep is a search.
+
+    Raises:
+        InputError: settings of a search without its sampler.
+    """
+    if value_of("search", overrides) is not None:
+        return True
     for override in parse(overrides):
+        if override.key_or_group.startswith("search."):
+            raise InputError(f"{override.input_line}: choose what searches too: search=tpe.")
+    return False
+
+
+def refuse_launcher(overrides: Sequence[str]) -> None:
+    """Raises `InputError` for settings of a launcher or a search where there is no sweep."""
+    for override in parse(overrides):
+        if below(override.key_or_group, "search"):
+            raise InputError(
+                f"{override.input_line}: a search takes many runs; add -m, or leave it out."
+            )
         if below(override.key_or_group, "launcher"):
             raise InputError(
                 f"{override.input_line}: a launcher starts the jobs of a sweep; add -m, or leave "

@@ -181,6 +181,7 @@ class RunSettings:
         threads: of torch on the CPU, all processes together; null: torch's own choice.
         resume: a run directory whose cut-off training is to be continued.
         launcher: in a sweep, where the jobs run.
+        search: in a sweep, how the settings of its jobs are searched for; null: all combinations.
         fresh: in a sweep, whether jobs that are finished already are run again, beside those.
         trust: modules that the configuration of a run to resume may name (`--trust MODULE`).
     """
@@ -205,6 +206,7 @@ class RunSettings:
     grad: Any = experiment(offload_dir=place())
     optim: Any = experiment()
     launcher: Any = launch(None)
+    search: Any = launch(None)
 
     def check(self) -> None:
         """Raises `InputError` for a value out of its range, in any of the typed sections."""

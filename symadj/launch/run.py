@@ -71,7 +71,16 @@ def _train(job: Job, claim: Claim, runs: list[Run]) -> Outcome:
         note = f"resumed: {former.directory}"
     directory = run_directory(config, run_settings(config), job.overrides)
     claim.register(directory)
-    return Outcome.of(train(config, directory=directory), directory, note)
+    return Outcome.of(train(config, directory=directory, watch=_watch(job)), directory, note)
+
+
+def _watch(job: Job) -> Callable[[int, float], bool] | None:
+    """What follows the validations of a trial of a search."""
+    if job.trial is None:
+        return None
+    from symadj.launch.search.watch import Watch  # Optuna is an extra
+
+    return Watch(job.trial)
 
 
 def _bench(job: Job, claim: Claim, runs: list[Run]) -> Outcome:

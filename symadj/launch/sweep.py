@@ -32,7 +32,7 @@ class Source(Protocol):
     total: int
 
     def ask(self) -> Job | None:
-        """The next job; None: there is none, now or ever."""
+        """The next job; None: there is none now. It is asked again when one has ended."""
         ...
 
     def tell(self, job: Job, outcome: Outcome) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -137,6 +137,24 @@ def held(path: Path) -> Iterator[bool]:
     with file:
         # Again: another process may only have been looking whether it is held.
         yield any(_lock(file) or time.sleep(0.05) for _ in range(_TRIES))
+
+
+@contextmanager
+def waited(path: Path) -> Iterator[None]:
+    """Holds a lock file, as soon as no other process has it.
+
+    Raises:
+        InputError, StorageError: as `held`.
+    """
+    try:
+        file = open_file(path, "a")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    with file:
+        if fcntl is not None:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def in_use(directory: Path) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from symadj.config.schema import RunSettings
 from symadj.data.base import Batch
-from symadj.errors import InputError, NonFiniteLoss, TimeLimitExceeded
+from symadj.errors import InputError, NonFiniteLoss, Pruned, TimeLimitExceeded
 from symadj.files import CHECKPOINT, HISTORY
 from symadj.meters.meter import Meter
 from symadj.meters.step import Stopwatch, measure_memory
@@ -115,12 +115,15 @@ class Trainer:
         guard: holds signals back while the state changes.
         saved: called after every checkpoint.
         ranks: the processes that train together.
+        watch: called with the iteration and the metric of every validation; says whether the
+            training is to end there. None: nothing is.
 
     Attributes:
         counters, timings, memory, best: what the training has done so far; `memory` is that of the
             hungriest metered iteration, on the hungriest rank.
         resumable: whether `state()` is one that training can go on from.
         unsaved: whether it is further than the checkpoint.
+        given_up: whether `watch` has said that it is to end.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class Trainer:
         guard: InterruptGuard,
         saved: Callable[[], None],
         ranks: Ranks,
+        watch: Callable[[int, float], bool] | None = None,
     ) -> None:
         self.parts = parts
         self.settings = settings
@@ -139,6 +143,7 @@ class Trainer:
         self.saved = saved
         self.ranks = ranks
         self.objective = ranks.objective(parts)
+        self.watch = watch
         self.history: History | None = None
         self.counters = Counters()
         self.timings = Timings()
@@ -147,6 +152,7 @@ class Trainer:
         self.best: Best | None = None
         self.resumable = True
         self.unsaved = False
+        self.given_up = False
         self._row: Row | None = None
         self.average = Average.of(parts.model, settings.train.ema)
         self.batches = torch.Generator().manual_seed(settings.seed)
@@ -163,6 +169,7 @@ class Trainer:
         Raises:
             SolveError, NonFiniteLoss, MemoryError, Interrupted: the last checkpoint stays.
             TimeLimitExceeded: the time was over before the first iteration was.
+            Pruned: `watch` has ended it, after its validation was saved.
         """
         with self.ranks.held(self.guard):
             self._fit(progress)
@@ -177,7 +184,7 @@ class Trainer:
             self._validate_late(history)
         started = time.perf_counter() - self.counters.wall
         try:
-            while not self.finished():
+            while not (self.finished() or self.given_up):
                 row = self._bounded()
                 if row is None:
                     break
@@ -196,6 +203,8 @@ class Trainer:
             self._validate_late(history)
         if self.unsaved:
             self.save()
+        if self.given_up and not self.finished():
+            raise Pruned(f"pruned after iteration {self.counters.iteration}")
 
     def close(self) -> None:
         """Closes the history."""
@@ -381,6 +390,8 @@ class Trainer:
                 self.counters.stale += 1
             self.parts.optim.follow(self.counters.stale, self.parts.scheduler)
         logger.info("iteration %d: val %s %.6g", self.counters.iteration, monitor, metric)
+        given_up = self.watch is not None and self.watch(self.counters.iteration, metric)
+        self.given_up = self.ranks.first(given_up)
         return metric
 
     def evaluate(self, x: Batch, *, test: bool = False) -> dict[str, float]:

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -48,7 +48,12 @@ _ENDING = "ending"
 _FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 
 
-def train_on_devices(config: Config, settings: RunSettings, directory: Path) -> RunRecord:
+def train_on_devices(
+    config: Config,
+    settings: RunSettings,
+    directory: Path,
+    watch: Callable[[int, float], bool] | None = None,
+) -> RunRecord:
     """Trains in a process for every device, the first of which keeps the run's directory.
 
     Signals go on to all of them. A rank that dies ends the others, and the record says so.
@@ -57,6 +62,7 @@ def train_on_devices(config: Config, settings: RunSettings, directory: Path) -> 
         config: the resolved configuration.
         settings: the same, typed.
         directory: of the run.
+        watch: as `symadj.run.train.train` takes it; it is pickled.
 
     Returns:
         The record of the first rank.
@@ -68,7 +74,8 @@ def train_on_devices(config: Config, settings: RunSettings, directory: Path) -> 
     with tempfile.TemporaryDirectory(prefix="symadj-") as folder:
         path = f"{folder}/store"
         kills = memory_kills()
-        arguments = (config, str(directory), path, settings.devices, torch.get_num_threads())
+        threads = torch.get_num_threads()
+        arguments = (config, str(directory), path, settings.devices, threads, watch)
         with _no_main_module():
             context = start_processes(_serve, arguments, nprocs=settings.devices, join=False)
         assert context is not None
@@ -99,7 +106,13 @@ def check_devices(settings: RunSettings) -> None:
 
 
 def _serve(
-    rank: int, config: Config, directory: str, store: str, devices: int, threads: int
+    rank: int,
+    config: Config,
+    directory: str,
+    store: str,
+    devices: int,
+    threads: int,
+    watch: Callable[[int, float], bool] | None,
 ) -> None:
     """One rank's process; what became of the run, the first one leaves in the store."""
     from symadj.run.train import train
@@ -116,7 +129,7 @@ def _serve(
     keep_freed_memory()
     failed = True
     try:
-        record = train(config, directory=Path(directory))
+        record = train(config, directory=Path(directory), watch=watch)
         ending = {"record": record.to_json()}
         failed = record.status.failed
     except Interrupted as stop:

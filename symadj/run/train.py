@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from symadj.config.compose import run_settings, to_yaml
 from symadj.config.saved import check_same, saved_config
 from symadj.config.schema import Config, RunSettings
-from symadj.errors import StorageError
+from symadj.errors import Pruned, StorageError
 from symadj.figures.run import run_figures
 from symadj.files import (
     BEST,
@@ -54,7 +54,10 @@ from symadj.threads import given_threads
 
 
 def train(
-    config: Config, overrides: Sequence[str] = (), directory: Path | None = None
+    config: Config,
+    overrides: Sequence[str] = (),
+    directory: Path | None = None,
+    watch: Callable[[int, float], bool] | None = None,
 ) -> RunRecord:
     """Trains as the configuration says, in a directory of the run's own.
 
@@ -68,6 +71,8 @@ def train(
         config: composed by `symadj.config.compose.compose("train", ...)`.
         overrides: what was asked for on the command line; only names the directory.
         directory: as `run_directory` gives it; None: that is asked for one.
+        watch: called with the iteration and the metric of every validation; where it says so, the
+            training ends there with status "pruned". None: nothing is.
 
     Returns:
         The record, as saved. Its status tells a failed run (out of memory, a diverged or stuck
@@ -83,7 +88,7 @@ def train(
     if settings.devices > 1 and not is_rank():
         check_devices(settings)
         directory = directory or run_directory(config, settings, overrides)
-        return train_on_devices(config, settings, directory)
+        return train_on_devices(config, settings, directory, watch)
     ranks = ranks_of(settings)
     settings = ranks.own(settings)
     with given_threads(settings.threads):
@@ -94,7 +99,7 @@ def train(
         with sole_user(directory), run_log(directory / LOG) as log, InterruptGuard() as guard:
             remove_temporaries(directory)
             former = _former(directory) if settings.resume is not None else None
-            return Run(config, settings, directory, former, log, ranks).execute(guard)
+            return Run(config, settings, directory, former, log, ranks, watch).execute(guard)
 
 
 def run_directory(config: Config, settings: RunSettings, overrides: Sequence[str]) -> Path:
@@ -155,6 +160,7 @@ class Run:
         former: None for a run that starts anew.
         log: of the run.
         ranks: the processes that train together, of which this is the first.
+        watch: of its validations.
     """
 
     def __init__(
@@ -165,6 +171,7 @@ class Run:
         former: Former | None,
         log: RunLog,
         ranks: Ranks,
+        watch: Callable[[int, float], bool] | None = None,
     ) -> None:
         self.config = config
         self.settings = settings
@@ -172,6 +179,7 @@ class Run:
         self.former = former
         self.log = log
         self.ranks = ranks
+        self.watch = watch
         self.parts: Parts | None = None
         self.trainer: Trainer | None = None
         self.begun = False
@@ -192,6 +200,9 @@ class Run:
                 self._train()
             self._conclude()
             record.status = Status.OK
+        except Pruned as end:
+            record.status = Status.PRUNED
+            logger.info("%s", end)
         except BaseException as error:
             record.status = status_of(error)
             record.error = story_of(error)
@@ -210,7 +221,8 @@ class Run:
         seed_everything(self.settings.seed)
         self.parts = parts = build_parts(self.config, self.settings)
         self._describe(parts)
-        self.trainer = Trainer(parts, self.settings, self.directory, guard, self._saved, self.ranks)
+        where = self.directory, guard, self._saved, self.ranks, self.watch
+        self.trainer = Trainer(parts, self.settings, *where)
         checkpoint = None if self.former is None else self.former.checkpoint
         self.ranks.first(checkpoint)
         if self.former is not None and checkpoint is not None:

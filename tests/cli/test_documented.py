@@ -66,9 +66,10 @@ def test_the_settings_of_the_help_run(workplace: Path, override: str) -> None:
     if override.startswith("resume="):
         return  # as in the README
     arguments = override.replace("FILE", "table.npy").replace("out=DIR", "out=results/runs")
-    multirun = ["-m"] if override.startswith(("fresh", "launcher")) else []
+    multirun = ["-m"] if override.startswith(("fresh", "launcher", "search")) else []
+    one = ["search.trials=1"] if override.startswith("search") else []
     # An override given twice counts as the last one says.
-    line = [*multirun, *SMALL, "train.figures=false", *arguments.split(), "train.steps=2"]
+    line = [*multirun, *SMALL, "train.figures=false", *arguments.split(), "train.steps=2", *one]
     assert main(line) == 0
     assert set(statuses(workplace)) == {"ok"}
 

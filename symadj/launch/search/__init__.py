@@ -1,0 +1,1 @@
+"""Searches: jobs whose settings an Optuna study chooses, from the results of those before."""
