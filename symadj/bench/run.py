@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.util import find_spec
@@ -24,7 +24,7 @@ from symadj.files import CONFIG, RECORD, write_text
 from symadj.launch.process import run_isolated
 from symadj.records.environment import environment
 from symadj.records.record import RunRecord
-from symadj.records.status import Status, story_of
+from symadj.records.status import Status, overall, story_of
 from symadj.run.directory import check_name, make_run_directory, run_name
 from symadj.run.interrupt import InterruptGuard
 from symadj.terminal import complain, say
@@ -55,17 +55,23 @@ class BenchResult:
     @property
     def status(self) -> Status:
         """Either "ok" (something was measured, no row failed by mistake) or "error"."""
-        statuses = {record.status for record in self.records}
-        fine = Status.OK in statuses and Status.ERROR not in statuses
-        return Status.OK if fine else Status.ERROR
+        return overall(record.status for record in self.records)
 
 
-def bench(config: Config, overrides: Sequence[str] = ()) -> BenchResult:
+def bench(
+    config: Config,
+    overrides: Sequence[str] = (),
+    directory: Path | None = None,
+    begun: Callable[[Path], object] = lambda directory: None,
+) -> BenchResult:
     """Measures what the configuration says; prints the tables and leaves them in a directory.
 
     Args:
         config: composed by `symadj.config.bench.compose_bench`.
         overrides: what was asked for on the command line; only names the directory.
+        directory: of a benchmark of the same configuration that was cut off: rows that have their
+            result there are not measured again; None: a new one is made.
+        begun: called with the directory before the first row.
 
     Returns:
         All records. A row that failed is a record with the status of its failure.
@@ -77,9 +83,11 @@ def bench(config: Config, overrides: Sequence[str] = ()) -> BenchResult:
     settings = bench_settings(config)
     todo = [_once_where_missing(group) for group in groups(config, settings)]
     problem = _check(todo, settings)
-    name = settings.name or run_name(datetime.now(), overrides, settings.seed)
-    directory = make_run_directory(Path(settings.out), check_name(name))
-    write_text(directory / CONFIG, to_yaml(config))
+    if directory is None:
+        name = settings.name or run_name(datetime.now(), overrides, settings.seed)
+        directory = make_run_directory(Path(settings.out), check_name(name))
+        write_text(directory / CONFIG, to_yaml(config))
+    begun(directory)
     with InterruptGuard(), given_threads(settings.threads):
         return _Bench(settings, todo, problem, directory).execute()
 
@@ -110,12 +118,17 @@ class _Bench:
         return self.result
 
     def _measure(self, group: Group, measured: Measured) -> None:
+        former = self._former(group)
         with tempfile.TemporaryDirectory(prefix="symadj-") as folder:
-            reference = self._reference(group, measured, Path(folder) / "reference.pt")
-            installed = [case for case in group.cases if not _missing(case)]
+            installed = [c for c in group.cases if c.label not in former and not _missing(c)]
+            reference = None
+            if installed:
+                reference = self._reference(group, measured, Path(folder) / "reference.pt")
             together = {} if self.settings.isolate else self._together(installed, reference)
             for case in group.cases:
-                if missing := _missing(case):
+                if case.label in former:
+                    record = former[case.label]
+                elif missing := _missing(case):
                     record = self._failed(case, Status.INCOMPATIBLE, story_of(missing))
                 elif self.settings.isolate:
                     record = self._alone(case, reference, measured)
@@ -165,12 +178,26 @@ class _Bench:
         loaded = Reference.load(reference) if reference else None
         return {record.grad: record for record in measure(cases, self.settings, loaded)}
 
+    def _folder(self, group: Group, row: str) -> Path:
+        return self.result.directory / "_".join(filter(None, (group.slug, row)))
+
+    def _former(self, group: Group) -> dict[str, RunRecord]:
+        """The results that the rows of a group have already, by their labels."""
+        found = {}
+        for case in group.cases:
+            with contextlib.suppress(InputError):
+                record = RunRecord.load(self._folder(group, case.slug) / RECORD)
+                if record.is_result and record.error_type != "NotInstalled":
+                    found[case.label] = record
+        # Repetitions in turn are of all rows or of none.
+        return found if self.settings.isolate or len(found) == len(group.cases) else {}
+
     def _keep(self, group: Group, measured: Measured, record: RunRecord) -> None:
         self.done += 1
-        folder = self.result.directory / "_".join(filter(None, (group.slug, record.name)))
+        folder = self._folder(group, record.name.rpartition("/")[2].removeprefix(f"{group.slug}_"))
         record.name = f"{self.result.directory.name}/{folder.name}"
         measured.records.append(record)
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         record.save(folder / RECORD)
         say(f"[{self.done}/{self.total}] {line_of(record)}")
         if record.error is not None:

@@ -20,9 +20,9 @@ from symadj.config.saved import saved_config
 from symadj.config.schema import RunSettings, with_defaults
 from symadj.errors import InputError
 from symadj.files import CHECKPOINT, CONFIG, RECORD, open_file, read_text, subfolder, unwritable
-from symadj.launch.job import Job, identity
+from symadj.launch.job import Job, Outcome, identity
 from symadj.records.record import RunRecord
-from symadj.records.status import Status
+from symadj.records.status import Status, overall
 from symadj.run.checkpoint import load_checkpoint
 from symadj.run.directory import held
 from symadj.run.train import never_saved
@@ -45,16 +45,24 @@ class Run:
 
     def done(self, job: Job) -> bool:
         """Whether there is nothing left to do of the job that this is a run of."""
-        if job.kind == "bench":
-            return len(self.records) == _rows(job) and all(map(_counts, self.records))
-        if job.failures_count:
-            return all(map(_counts, self.records))
-        return all(record.status is Status.OK for record in self.records)
+        if job.kind == "bench" and len(self.records) < _rows(job):
+            return False
+        if job.kind == "bench" or job.failures_count:
+            return all(record.is_result for record in self.records)
+        return self.failures == 0
 
     @property
     def failures(self) -> int:
         """How many of its records are failures."""
         return sum(record.status is not Status.OK for record in self.records)
+
+    def outcome(self, note: str = "") -> Outcome:
+        """How it ended; a benchmark is well where a row is, and none has failed by mistake."""
+        last = Outcome.of(self.records[0], self.directory, note)
+        if self.records[0].kind == "train":
+            return last
+        status = overall(record.status for record in self.records)
+        return replace(last, status=status, message="", metrics={})
 
     def can_go_on(self) -> bool:
         """Whether a training that is not done has left what it can go on from."""
@@ -66,11 +74,6 @@ class Run:
         except InputError:
             return False
         return True
-
-
-def _counts(record: RunRecord) -> bool:
-    """Whether a record is a result: the same command would come to it again."""
-    return record.status.counts or (record.error or {}).get("type") == "TimeLimitExceeded"
 
 
 def _rows(job: Job) -> int:

@@ -59,7 +59,7 @@ def finished_before(job: Job) -> Outcome | None:
     """How a job ended that is done already; None: it is not."""
     for run in [] if job.config.get("fresh") else reversed(runs_of(job)):
         if run.done(job):
-            return Outcome.of(run.records[0], run.directory, f"finished before: {run.directory}")
+            return run.outcome(f"finished before: {run.directory}")
     return None
 
 
@@ -84,9 +84,10 @@ def _watch(job: Job) -> Callable[[int, float], bool] | None:
 
 
 def _bench(job: Job, claim: Claim, runs: list[Run]) -> Outcome:
-    result = bench(job.config, job.overrides)
-    claim.register(result.directory)
-    return Outcome(result.status, directory=str(result.directory))
+    former = runs[-1].directory if runs else None
+    note = f"resumed: {former}" if former else ""
+    result = bench(job.config, job.overrides, former, claim.register)
+    return Outcome(result.status, note=note, directory=str(result.directory))
 
 
 _KINDS: Mapping[str, Callable[[Job, Claim, list[Run]], Outcome]] = {

@@ -74,6 +74,16 @@ class RunRecord:
     def __post_init__(self) -> None:
         self.status = Status(self.status)
 
+    @property
+    def error_type(self) -> str:
+        """The type of the error that ended the run; empty where there was none."""
+        return str((self.error or {}).get("type", ""))
+
+    @property
+    def is_result(self) -> bool:
+        """Whether the same command would come to it again."""
+        return self.status.counts or self.error_type == "TimeLimitExceeded"
+
     def to_json(self) -> str:
         """Strict JSON: an infinite or undefined number stands there as "inf", "-inf" or "nan"."""
         return json.dumps(strict(asdict(self)), indent=1, allow_nan=False) + "\n"

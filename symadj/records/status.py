@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
@@ -63,6 +64,12 @@ def status_of(error: BaseException) -> Status:
     if isinstance(error, SymadjError):
         return Status(error.status)
     return Status.OUT_OF_MEMORY if is_out_of_memory(error) else Status.ERROR
+
+
+def overall(statuses: Iterable[Status]) -> Status:
+    """The status of several records as one: ok where one is, and none has failed by mistake."""
+    found = set(statuses)
+    return Status.OK if Status.OK in found and Status.ERROR not in found else Status.ERROR
 
 
 def is_result(error: BaseException) -> bool:

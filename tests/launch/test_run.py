@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from symadj.launch.sweep import with_former_runs
 from symadj.records.record import RunRecord
 from symadj.records.status import Status
 from symadj.run.directory import sole_user
+from tests.bench.small import small
 from tests.standins import losses, standin_config, train_quietly
 
 
@@ -203,3 +206,25 @@ def test_a_job_whose_process_is_killed_leaves_a_record_and_goes_on_later(
     # In this process now: what it goes on with is the same.
     assert run_job(job(tmp_path / "out", "task.fail_at=4")).note == f"resumed: {directory}"
     assert losses(directory) == losses(straight)
+
+
+def bench_job(out: Path) -> Job:
+    config = small("grads=[aca,symplectic]", f"out={out}", "name=b", "isolate=true")
+    plain = {name: value for name, value in config.items() if name not in ("launcher", "search")}
+    return with_former_runs([Job("bench", plain)])[0]
+
+
+def test_a_benchmark_that_was_cut_off_measures_the_rows_that_it_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run_job(bench_job(tmp_path)) == Outcome(Status.OK)
+    kept = (tmp_path / "b/aca/record.json").read_text()
+    shutil.rmtree(tmp_path / "b/symplectic")
+    shutil.rmtree(tmp_path / ".jobs")
+    outcome = run_job(bench_job(tmp_path))
+    assert (outcome, outcome.note) == (Outcome(Status.OK), f"resumed: {tmp_path / 'b'}")
+    assert json.loads((tmp_path / "b/aca/record.json").read_text()) == json.loads(kept)
+    assert RunRecord.load(tmp_path / "b/symplectic/record.json").name == "b/symplectic"
+    assert "symplectic" in (tmp_path / "b/table.md").read_text()
+    assert run_job(bench_job(tmp_path)).note == f"finished before: {tmp_path / 'b'}"
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["b"]
