@@ -17,11 +17,30 @@ PACKAGE = Path(symadj.__file__).parent
 ARROWS: dict[str, set[str]] = {
     "ode.methods": set(),
     "ode": {"ode.methods"},
-    "grad": {"ode", "ode.methods"},
+    "grad": {"meters", "ode", "ode.methods"},
     "calls": {"grad", "ode"},
+    "face": {"calls", "grad", "ode", "ode.methods"},
     "torchdiffeq": {"calls", "grad", "ode", "ode.methods"},
+    "meters": {"ode"},
     "models": {"calls", "ode"},
     "data": {"calls"},
+    "config": {"face", "data", "meters", "ode", "ode.methods"},
+    "records": {"face", "ode"},
+    "figures": {"config", "data"},
+    "report": {"config", "figures", "records"},
+    "tasks": {"calls", "data", "figures", "models", "ode"},
+    "run": {
+        *("calls", "config", "data", "figures", "grad", "meters", "ode", "records", "tasks"),
+    },
+    "bench": {
+        *("calls", "config", "data", "grad", "meters", "models", "ode", "ode.methods"),
+        *("records", "report", "run", "tasks"),
+    },
+    "launch": {"bench", "config", "figures", "records", "run"},
+    "cli": {
+        *("bench", "config", "data", "figures", "launch", "models", "records", "report"),
+        *("face", "run", "tasks", "ode.methods"),
+    },
 }
 
 # The modules beside the folders, which all parts may import and which import none.
@@ -63,10 +82,10 @@ def unforeseen(root: Path, arrows: Mapping[str, set[str]], package: str = "symad
         if importer is None:
             continue
         for name in imported(path, package):
-            part = part_of(name, arrows)
-            # What is neither a folder nor a module comes from the package's face, above all parts.
+            # What is neither a folder nor a module comes from the package's face, `__init__.py`.
             of_face = name.partition(".")[0] not in known
-            if of_face or (part and part != importer and part not in arrows[importer]):
+            part = "face" if of_face else part_of(name, arrows)
+            if part and part != importer and part not in arrows[importer]:
                 found.append(f"{module} imports {name or package}")
     return found
 

@@ -21,12 +21,12 @@ from symadj.config.compose import to_yaml
 from symadj.config.schema import Config
 from symadj.errors import IncompatibleError, InputError
 from symadj.files import CONFIG, RECORD, write_text
-from symadj.launch.process import run_isolated
 from symadj.records.environment import environment
 from symadj.records.record import RunRecord
 from symadj.records.status import Status, overall, story_of
 from symadj.run.directory import check_name, make_run_directory, run_name
 from symadj.run.interrupt import InterruptGuard
+from symadj.run.process import run_isolated
 from symadj.terminal import complain, say
 from symadj.threads import given_threads
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import symadj
+from symadj.cli import catalog
 from symadj.cli.ladder import OK, run_command
-from symadj.data import bsds_images, catalog
+from symadj.data import bsds_images
 from symadj.data.directory import data_dir
 from symadj.data.maf import archive
 from symadj.terminal import say

@@ -10,9 +10,9 @@ import torch
 
 from symadj.launch.index import lock_of
 from symadj.launch.job import Job, Outcome
-from symadj.launch.process import GRACE, Ending, Process
 from symadj.launch.run import died, run_job
 from symadj.ranges import require
+from symadj.run.process import GRACE, Ending, Process
 
 
 class Launcher(Protocol):

@@ -11,10 +11,10 @@ from symadj.errors import InputError
 from symadj.files import RECORD
 from symadj.launch.index import Claim, Run, claimed, runs_of
 from symadj.launch.job import Job, Outcome
-from symadj.launch.process import Ending
 from symadj.records.record import RunRecord, now
 from symadj.records.status import Status, status_of
 from symadj.run.directory import in_use
+from symadj.run.process import Ending
 from symadj.run.train import run_directory, train
 
 

@@ -11,10 +11,10 @@ from symadj.bench import run
 from symadj.bench.cases import Case
 from symadj.bench.run import bench
 from symadj.errors import InputError
-from symadj.launch.process import Ending
 from symadj.records.record import RunRecord
 from symadj.records.status import Status
 from symadj.report.load import load_runs
+from symadj.run.process import Ending
 from tests.bench.small import small
 
 

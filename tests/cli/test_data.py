@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from symadj.cli import catalog
 from symadj.cli import data as command
 from symadj.cli.data import main
-from symadj.data import catalog
 from symadj.data.bsds_images import BSDSImages
 from tests.data.http_server import Site, serve
 from tests.data.maf.small_archive import contents, pack, raw_data

@@ -34,7 +34,7 @@ def test_what_symadj_composes_is_trusted(overrides: list[str]) -> None:
         ("solver", "subprocess.getoutput"),
         ("model", "antigravity.x"),
         ("model", "symadj.packages.need"),
-        ("model", "symadj.launch.process._serve"),
+        ("model", "symadj.run.process._serve"),
         ("solver", "symadj.data.table.Table"),  # of another group
         ("data.inner", "os.system"),
         ("whatever.is.this", "os.system"),
@@ -60,7 +60,7 @@ def test_trust_is_for_a_module_and_what_is_in_it() -> None:
 def test_what_is_symadjs_but_no_part_of_a_run_is_never_trusted() -> None:
     with pytest.raises(InputError, match="do not trust this one"):
         check_trusted(
-            config("model._target_", "symadj.launch.process._serve"), RUN, trusted=["symadj"]
+            config("model._target_", "symadj.run.process._serve"), RUN, trusted=["symadj"]
         )
 
 

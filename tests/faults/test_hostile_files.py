@@ -155,14 +155,12 @@ TARGETS: dict[str, dict[str, Any]] = {
     "a module with effects": {"model": {"_target_": "this.x"}},
     "a module of somebody": {"data": {"_target_": "planted.Model"}},
     "symadj's import": {"task": {"_target_": "symadj.packages.need", "module": "planted"}},
-    "symadj's jobs": {"optim": {"_target_": "symadj.launch.process._serve", "folder": "."}},
+    "symadj's jobs": {"optim": {"_target_": "symadj.run.process._serve", "folder": "."}},
     "symadj's commands": {"grad": {"_target_": "symadj.cli.train.main", "argv": ["out=PWNED"]}},
     "symadj's writing": {
         "solver": {"_target_": "symadj.files.write_text", "path": "PWNED", "text": "x"}
     },
-    "what a module of symadj imports": {
-        "solver": {"_target_": "symadj.launch.process.run_isolated"}
-    },
+    "what a module of symadj imports": {"solver": {"_target_": "symadj.run.process.run_isolated"}},
     "nested": {
         "model": {
             "_target_": "symadj.models.cnf.CNF",

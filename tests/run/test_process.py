@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from symadj.errors import MaxStepsExceeded
-from symadj.launch import process
-from symadj.launch.process import Process, run_isolated
+from symadj.run import process
+from symadj.run.process import Process, run_isolated
 
 
 def describe(argument: dict[str, Any]) -> dict[str, Any]:
