@@ -11,10 +11,12 @@ from pathlib import Path
 
 from harness.command import Command, Preset
 from harness.results import FILE, Drawn, Results, draw, save, seconds_taken
+from symadj.config.build import build
+from symadj.config.compose import compose
 from symadj.errors import InputError
 from symadj.launch.index import Index, Run, runs_of
 from symadj.launch.job import Job
-from symadj.launch.launcher import InlineLauncher, Launcher, ProcessLauncher
+from symadj.launch.launcher import Launcher
 from symadj.launch.sweep import ListedJobs, Sweep
 from symadj.run.allocator import keep_freed_memory
 from symadj.run.interrupt import Interrupted
@@ -50,7 +52,7 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
     0: every command has its result (a failure such as out of memory is one); 1: some have none;
     2: bad input; 130: Ctrl-C.
     """
-    arguments = _parser(experiment).parse_args(argv)
+    arguments = _parser(experiment).parse_intermixed_args(argv)
     keep_freed_memory()
     try:
         return _Session(experiment, arguments).execute()
@@ -75,7 +77,12 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     )
     parser.add_argument("--dry-run", action="store_true", help="print commands and time, run none")
     parser.add_argument("--redraw", action="store_true", help=f"from {FILE} alone")
-    parser.add_argument("--workers", type=int, default=1, help="cells at once (default: 1)")
+    parser.add_argument(
+        "launcher",
+        nargs="*",
+        metavar="launcher[.NAME]=VALUE",
+        help="where commands run, as symadj-train -m takes it: launcher.workers=2, launcher=ray",
+    )
     parser.add_argument(
         "--max-minutes",
         type=float,
@@ -109,6 +116,8 @@ class _Session:
     def __init__(self, experiment: Experiment, arguments: argparse.Namespace) -> None:
         self.experiment = experiment
         self.arguments = arguments
+        if wrong := [text for text in arguments.launcher if not text.startswith("launcher")]:
+            raise InputError(f"{wrong[0]} is no setting of the launcher; see --help.")
         name = experiment.name
         tail = "" if arguments.preset == "cpu" else f"-{arguments.preset}"
         self.usual = Path("results") / f"{name}{tail}"
@@ -206,9 +215,10 @@ class _Session:
             Sweep(ListedJobs(jobs), self._launcher(commands), admit).run()
 
     def _launcher(self, commands: Sequence[Command]) -> Launcher:
-        if any(command.isolate for command in commands):
-            return ProcessLauncher(self.arguments.workers)
-        return InlineLauncher()
+        given = self.arguments.launcher
+        if not given and not any(command.isolate for command in commands):
+            given = ["launcher=inline"]
+        return build(compose("train", given)["launcher"], "launcher")
 
     def _draw(self) -> None:
         results = Results.load(self.out)

@@ -259,3 +259,14 @@ def test_the_commands_of_one_kind_can_be_run(tmp_path: Path, capsys) -> None:
 def test_redrawing_what_was_never_run_is_bad_input(tmp_path: Path, capsys) -> None:
     assert run(steps, "--redraw", "--out", tmp_path) == 2
     assert "run the experiment" in capsys.readouterr().err
+
+
+def test_experiments_take_the_launchers_of_sweeps(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    small = ["--preset", "smoke", "--out", str(tmp_path), "--only", "train"]
+    assert main(tolerance.EXPERIMENT, [*small, "launcher=process", "launcher.workers=2"]) in (0, 1)
+    assert list(tmp_path.glob("runs/.jobs/*.out"))
+    assert main(tolerance.EXPERIMENT, [*small, "launcher.workers=0"]) == 2
+    assert main(tolerance.EXPERIMENT, [*small, "seed=1"]) == 2
+    assert "seed=1 is no setting of the launcher" in capsys.readouterr().err
