@@ -143,8 +143,17 @@ RANGES: Mapping[str, Range] = {
         high=4 * (os.cpu_count() or 1),
         null="torch's own choice",
     ),
-    "launcher.workers": _count("the number of jobs at once", high=100_000),
+    "launcher.workers": _count(
+        "the number of jobs at once", high=100_000, null="as many as there is room for"
+    ),
     "launcher.retries": _count("the number of further tries of a job", low=0, high=1_000),
+    "launcher.cpus": _count("the number of processors of a job", high=10_000),
+    "launcher.gpus": Range("the number of CUDA devices of a job", 0, 1_000),
+    "launcher.memory": Range("the memory of a job", **_SIZE, null="none is asked for"),
+    "launcher.time": _count("the time of a job", high=10**6, unit="minutes"),
+    "launcher.notice": _count(
+        "the time between a job's notice and its end", 0, 10**5, unit="seconds"
+    ),
     "train.steps": _count("the number of training iterations"),
     "train.batch_size": _count("the number of samples in an iteration", high=WIDE),
     "train.eval_every": _count("the number of iterations from one validation to the next"),

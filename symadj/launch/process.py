@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeout  # another one before Python 3.11
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -37,6 +38,7 @@ CONSTS.term_timeout = GRACE
 # The last is what torch's optimisers import when the first of them is made: a second of every job.
 _PRELOADED = ["symadj.launch.run", "symadj.bench.measure", "torch._dynamo"]
 _LAST_WORDS = 2000
+_SPELL = 0.2
 _numbers = itertools.count()
 
 
@@ -134,8 +136,8 @@ class Process:
             KeyboardInterrupt: Ctrl-C here; the process has ended by then.
         """
         try:
-            return self._future.result()
-        except TimeoutError:
+            return self._answer()
+        except FutureTimeout:
             return _failure(
                 TimeLimitExceeded(f"ended after its time limit of {self._time_limit} s")
             )
@@ -149,6 +151,15 @@ class Process:
             self.ask_to_end()
             self.end()
             raise
+
+    def _answer(self) -> Ending:
+        # In spells: an interrupt that was raised without a signal of the system wakes no lock.
+        while True:
+            try:
+                return self._future.result(_SPELL)
+            except FutureTimeout:
+                if self._future.done():
+                    raise
 
     def ask_to_end(self) -> None:
         """Asks the process to end, as Ctrl-C does; a training saves its checkpoint first."""
@@ -216,6 +227,8 @@ def _prepare(call: _Call) -> None:
         os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
+    if hasattr(signal, "pthread_sigmask"):  # what blocks signals may have started this process
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.clear()
     os.environ.update(call.environment)

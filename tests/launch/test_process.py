@@ -135,6 +135,15 @@ def test_a_process_that_does_not_end_when_asked_to_is_killed(tmp_path: Path) -> 
     assert ending.died
 
 
+def loaded() -> set[str]:
+    return set(sys.modules)
+
+
+def test_it_is_no_copy_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "only_here", sys)
+    assert "only_here" not in run_isolated(loaded).value
+
+
 def test_it_finds_around_it_what_it_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
