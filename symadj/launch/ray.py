@@ -8,6 +8,7 @@ process of its own, which the task waits for and asks to end.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 from typing import Any
 
@@ -60,8 +61,7 @@ class RayLauncher(ClusterLauncher):
                 "where this command has to run."
             )
         if address is None:
-            # Before Ray is imported: what is started for this sweep hears this machine alone.
-            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+            _keep_to_this_machine()
         self._ray = need("ray", "ray", "starts the jobs of launcher=ray")
         self._address = address
         self._workers = workers
@@ -94,8 +94,6 @@ class RayLauncher(ClusterLauncher):
 
     def _connect(self) -> None:
         local = {"include_dashboard": False, "object_store_memory": _STORE}
-        if self._address is None:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         handler = signal.getsignal(signal.SIGTERM)
         try:
             self._ray.init(
@@ -162,6 +160,18 @@ class RayLauncher(ClusterLauncher):
         if self._started:
             self._ray.shutdown()
         self._task, self._started = None, False
+
+
+def _keep_to_this_machine() -> None:
+    """Before Ray is imported: what is started for this sweep has a password of its own, reports to
+    nobody, and hears this machine alone."""
+    for name, value in (
+        ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"),  # its word for other addresses than 127.0.0.1
+        ("RAY_USAGE_STATS_ENABLED", "0"),
+        ("RAY_AUTH_MODE", "token"),
+        ("RAY_AUTH_TOKEN", secrets.token_hex(32)),
+    ):
+        os.environ.setdefault(name, value)
 
 
 def _run(errand: Errand) -> Outcome:

@@ -37,8 +37,7 @@ class Gate(Shrink):
             path = self.folder / f"{os.getpid()}.json"
             path.with_suffix(".tmp").write_text(json.dumps(around))
             path.with_suffix(".tmp").rename(path)
-            while not (self.folder / "open").exists():
-                time.sleep(0.02)
+            until((self.folder / "open").exists)
         return value
 
 
@@ -60,11 +59,20 @@ def processes(folder: Path) -> list[int]:
     return [int(path.stem) for path in folder.glob("*.json") if process_lives(int(path.stem))]
 
 
-def meanwhile(action: Callable[[], object]) -> threading.Thread:
-    """Does something in another thread; the main one is for the command, which handles signals."""
-    thread = threading.Thread(target=action, daemon=True)
-    thread.start()
-    return thread
+def meanwhile(folder: Path, action: Callable[[], object]) -> None:
+    """Does something in another thread; the main one is for the command, which handles signals.
+
+    Where that fails the gate is opened, so that the command ends.
+    """
+
+    def act() -> None:
+        try:
+            action()
+        except BaseException:
+            (folder / "open").touch()
+            raise
+
+    threading.Thread(target=act, daemon=True).start()
 
 
 def records(folder: Path) -> list[RunRecord]:
@@ -78,4 +86,4 @@ def until(holds: Callable[[], object], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.05)
+        time.sleep(0.02)

@@ -74,7 +74,7 @@ def test_ctrl_c_saves_the_job_and_the_same_command_goes_on(
         until(lambda: waiting(elsewhere))
         os.kill(os.getpid(), signal.SIGINT)
 
-    meanwhile(stop)
+    meanwhile(elsewhere, stop)
     assert main(words) == 130
     assert not [command for command in offspring(os.getpid()) if "raylet" in command]
     assert "sweep: 1 jobs, 0 ok, 1 failed\n  interrupted" in capsys.readouterr().out
@@ -118,7 +118,7 @@ def test_a_node_that_dies_has_its_job_run_elsewhere_from_its_checkpoint(
         until(lambda: len(processes(elsewhere)) == 1)
         (elsewhere / "open").touch()
 
-    meanwhile(lose)
+    meanwhile(elsewhere, lose)
     assert main(words) == 0
     table = capsys.readouterr().out.partition("sweep: 2 jobs, 2 ok, 0 failed")[2]
     assert table.count("(resumed: ") == 1
