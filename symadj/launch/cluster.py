@@ -11,7 +11,8 @@ import socket
 import sys
 import threading
 from abc import ABC, abstractmethod
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, InvalidStateError, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from symadj.errors import InputError
@@ -120,10 +121,11 @@ class ClusterLauncher(ABC):
         future: Future[Outcome] = Future()
 
         def follow() -> None:
-            try:
-                future.set_result(self.follow(errand))
-            except BaseException as error:
-                future.set_exception(error)
+            with suppress(InvalidStateError):  # left behind
+                try:
+                    future.set_result(self.follow(errand))
+                except Exception as error:
+                    future.set_exception(error)
 
         threading.Thread(target=follow, daemon=True, name=printable(job.label)).start()
         self._futures = [f for f in self._futures if not f.done()] + [future]
@@ -132,8 +134,14 @@ class ClusterLauncher(ABC):
     def close(self) -> None:
         """Ends what is still running: trainings save their checkpoints first."""
         self.ending.set()
-        wait(self._futures, GRACE + 2 * TICK)
-        self.stop()
+        try:
+            wait(self._futures, GRACE + 2 * TICK)
+        finally:
+            for future in self._futures:
+                if not future.done():
+                    with suppress(InvalidStateError):
+                        future.set_result(left("asked to end, and left behind"))
+            self.stop()
 
     @abstractmethod
     def start(self) -> None:

@@ -117,7 +117,7 @@ def test_a_launcher_that_can_start_nothing_ends_the_sweep(
     with pytest.raises(Unusable):
         run_sweep(jobs, launcher)
     assert launcher.closed
-    assert capsys.readouterr().out.count("not run") == 3
+    assert capsys.readouterr().out.count("not run") == 4
 
 
 def test_ctrl_c_ends_it_with_a_table_of_what_was_done(
