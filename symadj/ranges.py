@@ -144,8 +144,6 @@ RANGES: Mapping[str, Range] = {
         null="torch's own choice",
     ),
     "devices": _count("the number of devices that share a batch", high=10**5),
-    "launcher.workers": _count("the number of jobs at once", high=100_000),
-    "launcher.retries": _count("the number of further tries of a job", low=0, high=1_000),
     "search.trials": _count("the number of trials of a search", null="the whole grid"),
     "search.seed": _seed("a search"),
     "search.startup": _count("the number of first trials at random", 0),
@@ -154,6 +152,17 @@ RANGES: Mapping[str, Range] = {
         "the number of iterations before a trial may be pruned", null="its first validation"
     ),
     "search.pruner_factor": _count("the number of trials of which one goes on", 2, 1000),
+    "launcher.workers": _count(
+        "the number of jobs at once", high=100_000, null="as many as there is room for"
+    ),
+    "launcher.retries": _count("the number of further tries of a job", low=0, high=1_000),
+    "launcher.cpus": _count("the number of processors of a job", high=10_000),
+    "launcher.gpus": Range("the number of CUDA devices of a job", 0, 1_000),
+    "launcher.memory": Range("the memory of a job", **_SIZE, null="none is asked for"),
+    "launcher.time": _count("the time of a job", high=10**6, unit="minutes"),
+    "launcher.notice": _count(
+        "the time between a job's notice and its end", 0, 10**5, unit="seconds"
+    ),
     "train.steps": _count("the number of training iterations"),
     "train.batch_size": _count("the number of samples in an iteration", high=WIDE),
     "train.eval_every": _count("the number of iterations from one validation to the next"),

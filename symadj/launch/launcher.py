@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 
+from symadj.errors import InputError
 from symadj.launch.index import lock_of
 from symadj.launch.job import Job, Outcome
 from symadj.launch.run import died, run_job
@@ -15,19 +16,30 @@ from symadj.ranges import require
 from symadj.run.process import GRACE, Ending, Process
 
 
+class Unusable(InputError):
+    """No job can be started, this one or another: a cluster is not there, or has no room."""
+
+
 class Launcher(Protocol):
     """Runs jobs somewhere.
 
     Attributes:
-        workers: so many jobs are handed to it at once, at most.
         retries: so often a job is tried again whose process died or ran out of memory.
     """
 
-    workers: int
     retries: int
 
+    @property
+    def workers(self) -> int:
+        """So many jobs are handed to it at once, at most; it may change while jobs run."""
+        ...
+
     def submit(self, job: Job) -> Future[Outcome]:
-        """Starts a job; the future never raises but for a mistake in the launcher."""
+        """Starts a job; the future never raises but for a mistake in the launcher.
+
+        Raises:
+            Unusable: no job can be started.
+        """
         ...
 
     def close(self) -> None:
@@ -69,15 +81,15 @@ class ProcessLauncher:
     unless the configuration says `threads`, and every w-th device.
 
     Args:
-        workers: jobs at once.
+        workers: jobs at once; None: one for each CUDA device, or for each processor without any.
         retries: of a job whose process died or ran out of memory, from its checkpoint.
     """
 
-    def __init__(self, workers: int = 1, retries: int = 0) -> None:
+    def __init__(self, workers: int | None = 1, retries: int = 0) -> None:
         require("launcher", workers=workers, retries=retries)
-        self.workers = workers
+        self.workers = workers or torch.cuda.device_count() or os.cpu_count() or 1
         self.retries = retries
-        self._free = list(range(workers))[::-1]
+        self._free = list(range(self.workers))[::-1]
         self._running: dict[int, Process] = {}
 
     def submit(self, job: Job) -> Future[Outcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from symadj.run.process import Ending
 from symadj.run.train import run_directory, train
 
 
-def run_job(job: Job) -> Outcome:
+def run_job(job: Job, patience: float = 0.0) -> Outcome:
     """Does one job of a sweep, where it is not done already and no other process is at it.
 
     A run of the same settings below `out` counts: a finished one is skipped, a training that was
@@ -26,12 +27,23 @@ def run_job(job: Job) -> Outcome:
     What failed without a checkpoint is run anew, in a directory of its own, and so is everything
     with `fresh=true`.
 
+    Args:
+        job: to do.
+        patience: seconds to wait for another process that is at it.
+
     Returns:
         How it ended; whatever it raises is that job's failure.
 
     Raises:
         KeyboardInterrupt: the job was asked to end, and has saved what it did.
     """
+    deadline = time.monotonic() + patience
+    while (outcome := _try(job)).status is Status.RUNNING and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return outcome
+
+
+def _try(job: Job) -> Outcome:
     try:
         if job.config.get("resume") is not None:
             raise InputError("resume goes on with one run; a sweep goes on with its own by itself.")

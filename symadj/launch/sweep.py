@@ -13,7 +13,7 @@ import torch
 from symadj.launch.board import Board
 from symadj.launch.index import Index
 from symadj.launch.job import Job, Outcome
-from symadj.launch.launcher import Launcher
+from symadj.launch.launcher import Launcher, Unusable
 from symadj.launch.run import finished_before
 from symadj.records.status import Status, status_of
 from symadj.terminal import say
@@ -94,6 +94,7 @@ class Sweep:
         """Runs all jobs; a failed one is reported at once, and the others go on.
 
         Raises:
+            Unusable: the launcher can start no job.
             KeyboardInterrupt: Ctrl-C: all jobs that run have saved what they did and ended.
         """
         with self._board:
@@ -131,6 +132,8 @@ class Sweep:
         self._board.started(number, job)
         try:
             future = self._launcher.submit(job)
+        except Unusable:
+            raise
         except Exception as error:
             self._keep(number, Outcome(status_of(error), f"{type(error).__name__}: {error}"))
         else:

@@ -16,8 +16,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeout  # another one before Python 3.11
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -38,6 +39,7 @@ CONSTS.term_timeout = GRACE
 # The last is what torch's optimisers import when the first of them is made: a second of every job.
 _PRELOADED = ["symadj.launch.run", "symadj.bench.measure", "torch._dynamo"]
 _LAST_WORDS = 2000
+_SPELL = 0.2
 _numbers = itertools.count()
 
 
@@ -117,7 +119,8 @@ class Process:
         call = _Call(function, arguments, output, threads, sys.argv, os.getcwd(), around)
         options: dict[str, Any] = {"context": _context()}  # its annotation has another name
         start = concurrent.process(name=self._name, daemon=False, timeout=time_limit, **options)
-        self._future: Future[Ending] = start(_serve)(call)
+        with _main_unseen():
+            self._future: Future[Ending] = start(_serve)(call)
 
     def when_done(self, then: Callable[[Ending], object]) -> None:
         """Calls `then` with the ending, in a thread of its own, once there is one."""
@@ -135,8 +138,8 @@ class Process:
             KeyboardInterrupt: Ctrl-C here; the process has ended by then.
         """
         try:
-            return self._future.result()
-        except TimeoutError:
+            return self._answer()
+        except FutureTimeout:
             return _failure(
                 TimeLimitExceeded(f"ended after its time limit of {self._time_limit} s")
             )
@@ -150,6 +153,15 @@ class Process:
             self.ask_to_end()
             self.end()
             raise
+
+    def _answer(self) -> Ending:
+        # In spells: an interrupt that was raised without a signal of the system wakes no lock.
+        while True:
+            try:
+                return self._future.result(_SPELL)
+            except FutureTimeout:
+                if self._future.done():
+                    raise
 
     def ask_to_end(self) -> None:
         """Asks the process to end, as Ctrl-C does; a training saves its checkpoint first."""
@@ -190,6 +202,19 @@ def run_isolated(function: Callable[..., Any], *arguments: Any, **options: Any) 
         return Process(function, *arguments, output=output, **options).ending()
 
 
+@contextlib.contextmanager
+def _main_unseen() -> Iterator[None]:
+    """Keeps the main script from a process that starts: it would run the script again, which may
+    do more than to define things."""
+    main = vars(sys.modules["__main__"])
+    kept = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(kept)
+
+
 def _context() -> Any:
     """How processes are started: see this module's head."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
@@ -217,6 +242,8 @@ def _prepare(call: _Call) -> None:
         os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
+    if hasattr(signal, "pthread_sigmask"):  # what blocks signals may have started this process
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.clear()
     os.environ.update(call.environment)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,6 +141,21 @@ def test_a_job_that_another_sweep_is_at_is_left_to_it(tmp_path: Path) -> None:
     assert outcome.status == "running"
     assert not outcome.failed
     assert runs(tmp_path) == []
+
+
+def test_a_job_that_was_moved_waits_for_its_former_process_to_let_go(tmp_path: Path) -> None:
+    wanted, taken = job(tmp_path), threading.Event()
+
+    def former() -> None:
+        with claimed(wanted):
+            taken.set()
+            time.sleep(0.7)
+
+    thread = threading.Thread(target=former)
+    thread.start()
+    assert taken.wait(60)
+    assert run_job(wanted, patience=60.0).status == "ok"
+    thread.join()
 
 
 def test_records_that_are_none_or_of_another_schema_do_not_count(tmp_path: Path) -> None:

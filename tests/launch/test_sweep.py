@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from symadj.launch.job import Job, Outcome
+from symadj.launch.launcher import Unusable
 from symadj.launch.sweep import run_sweep
 from symadj.records.status import Status
 
@@ -104,6 +105,19 @@ def test_what_a_launcher_cannot_start_is_that_jobs_failure(jobs: list[Job]) -> N
     outcomes = run_sweep(jobs, Scripted(fail))
     assert [outcome.status for outcome in outcomes] == ["ok", "error", "ok", "ok"]
     assert "no more processes" in outcomes[1].message
+
+
+def test_a_launcher_that_can_start_nothing_ends_the_sweep(
+    jobs: list[Job], capsys: pytest.CaptureFixture
+) -> None:
+    def fail(number: int, tries: int) -> Outcome:
+        raise Unusable("no cluster")
+
+    launcher = Scripted(fail)
+    with pytest.raises(Unusable):
+        run_sweep(jobs, launcher)
+    assert launcher.closed
+    assert capsys.readouterr().out.count("not run") == 4
 
 
 def test_ctrl_c_ends_it_with_a_table_of_what_was_done(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -135,6 +136,15 @@ def test_a_process_that_does_not_end_when_asked_to_is_killed(tmp_path: Path) -> 
     assert ending.died
 
 
+def loaded() -> set[str]:
+    return set(sys.modules)
+
+
+def test_it_is_no_copy_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "only_here", sys)
+    assert "only_here" not in run_isolated(loaded).value
+
+
 def test_it_finds_around_it_what_it_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,3 +166,17 @@ def until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_script_is_not_run_again_by_the_processes_that_it_starts(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\n"
+        "from symadj.run.process import Process\n"
+        "print('run')\n"
+        "print(Process(os.getpid).ending().value != os.getpid())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=100
+    )
+    assert done.stdout.splitlines() == ["run", "True"], done.stderr

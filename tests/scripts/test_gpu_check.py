@@ -97,7 +97,7 @@ def test_a_step_without_an_end_is_cut_off(checkout: Checkout) -> None:
 
 
 def test_help_is_the_comment_at_the_head(checkout: Checkout) -> None:
-    for script in ("gpu_check.sh", "reproduce.sh"):
+    for script in ("gpu_check.sh", "ray_cluster.sh", "reproduce.sh", "slurm.sh"):
         told = checkout.run(script, "--help")
         assert told.returncode == 0
         assert f"scripts/{script}" in told.stdout
