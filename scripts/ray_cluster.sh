@@ -55,6 +55,7 @@ NODES=()
 # after the other: nodes that start at once on one machine get in each other's way.
 node() {
   local log=$LOGS/${#NODES[@]}
+  : >"$log"
   setsid "$PY" "${START[@]}" --block "$@" >"$log" 2>&1 &
   NODES+=($!)
   while ! grep -q "Ray runtime started" "$log"; do

@@ -30,6 +30,9 @@ file server lets go of a dead machine's locks after its lease, mostly 90 s."""
 TICK = 0.5
 """Seconds from one look at a job to the next."""
 
+_MARGIN = 5.0
+"""Seconds for word to come there and back."""
+
 
 @dataclass(frozen=True)
 class Errand:
@@ -133,7 +136,7 @@ class ClusterLauncher(ABC):
         """Ends what is still running: trainings save their checkpoints first."""
         self.ending.set()
         try:
-            wait(self._futures, GRACE + 2 * TICK)
+            wait(self._futures, GRACE + _MARGIN)
         finally:
             for future in self._futures:
                 if not future.done():

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from symadj.cli.train import SETTINGS, main
+from symadj.cli.train import APP, SETTINGS, main
+from symadj.config.overrides import expand
 from symadj.records.record import RunRecord
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +51,11 @@ def test_the_readme_runs(workplace: Path, line: str) -> None:
     arguments = shlex.split(line)[1:]
     if arguments == ["--help"]:
         assert main(arguments) == 0
+        return
+    if "launcher=ray" in arguments or "launcher=slurm" in arguments:
+        # tests/launch has them run.
+        [job, *_] = expand([argument for argument in arguments if argument != "-m"])
+        assert APP.configuration(job)["launcher"]["_target_"].endswith("Launcher")
         return
     if any("resume=" in argument for argument in arguments):
         assert main([*SMALL, "name=NAME", "train.figures=false"]) == 0
