@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 --dist loadgroup
 
 # The pinned set holds for the build of the package too, whichever of the two names pip reads.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-faults lint clean
+.PHONY: help train test test-heavy test-faults lint clean
 
 help:  ## list the targets
 	@echo "usage: make TARGET"
@@ -20,8 +20,11 @@ help:  ## list the targets
 train: $(VENV)/.installed  ## train a flow on real digits with the symplectic adjoint method
 	$(BIN)/symadj-train solver=dopri5 grad=symplectic $(ARGS)
 
-test: lint  ## check style and types, then run all tests
+test: lint  ## check style and types, then run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-heavy: $(VENV)/.installed-dev  ## clusters, several ranks, kills again and again (4 minutes)
+	$(BIN)/python -m pytest -m heavy $(PYTEST_ARGS)
 
 test-faults: $(VENV)/.installed-dev  ## kill, starve and misuse the runner (15 minutes)
 	$(BIN)/python -m pytest tests/faults -m "" $(PYTEST_ARGS)

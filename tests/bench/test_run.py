@@ -49,14 +49,29 @@ def test_rows_in_processes_of_their_own_are_the_same(tmp_path: Path) -> None:
     assert other.evaluations == one.evaluations
 
 
-def test_a_row_over_its_time_is_a_cell(tmp_path: Path, capsys) -> None:
-    result = bench(small(f"out={tmp_path}", "isolate=true", "time_limit=0.01", "repeats=100000"))
+def test_a_row_over_its_time_is_a_cell(tmp_path: Path) -> None:
+    endless = ("solver=rk4", "solver.num_steps=1000000", "solver.max_steps=1000000")
+    config = small(f"out={tmp_path}", *endless, "isolate=true", "time_limit=1", "compare=false")
+    result = bench(config)
     (record,) = result.records
     assert record.status == "interrupted"
     assert record.data["name"] == "mixture-2d"
     assert result.status == "error"
     assert "time limit" in (result.directory / "table.md").read_text()
-    assert "no gradient errors" in capsys.readouterr().err
+
+
+def test_a_reference_that_fails_is_a_note_and_no_failure_of_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise MemoryError("too large")
+
+    monkeypatch.setattr(run, "reference_job", fail)
+    result = bench(small(f"out={tmp_path}"))
+    assert [record.status for record in result.records] == ["ok"]
+    told = "no gradient errors: the reference failed (MemoryError: too large)"
+    assert told in capsys.readouterr().err
+    assert told in (result.directory / "table.md").read_text()
 
 
 def test_a_killed_row_does_not_end_the_benchmark(

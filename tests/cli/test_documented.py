@@ -57,6 +57,8 @@ def test_the_readme_runs(workplace: Path, line: str) -> None:
         [job, *_] = expand([argument for argument in arguments if argument != "-m"])
         assert APP.configuration(job)["launcher"]["_target_"].endswith("Launcher")
         return
+    if arguments[0].startswith("devices="):
+        return  # tests/run/test_ranks.py
     if any("resume=" in argument for argument in arguments):
         assert main([*SMALL, "name=NAME", "train.figures=false"]) == 0
         assert main([*arguments, "train.steps=3"]) == 0
@@ -69,8 +71,8 @@ def test_the_readme_runs(workplace: Path, line: str) -> None:
 
 @pytest.mark.parametrize("override", [setting for setting, _ in SETTINGS])
 def test_the_settings_of_the_help_run(workplace: Path, override: str) -> None:
-    if override.startswith("resume="):
-        return  # as in the README
+    if override.startswith(("resume=", "devices=")):
+        return  # as in the README, and in tests/run/test_ranks.py
     arguments = override.replace("FILE", "table.npy").replace("out=DIR", "out=results/runs")
     multirun = ["-m"] if override.startswith(("fresh", "launcher", "search")) else []
     one = ["search.trials=1"] if override.startswith("search") else []

@@ -69,6 +69,7 @@ KILLS: tuple[Callable[[], None], ...] = (
 )
 
 
+@pytest.mark.heavy
 def test_a_search_killed_three_times_and_finished_is_the_one_never_killed(tmp_path: Path) -> None:
     command = ("search=tpe", "search.trials=4", "search.startup=2")
     out, straight = tmp_path / "out", tmp_path / "straight"
@@ -147,6 +148,7 @@ def test_a_trial_that_validates_worse_than_others_is_pruned_and_reported_so(
     assert sum("pruned" in line for line in table.splitlines()) == len(cut)
 
 
+@pytest.mark.heavy
 def test_hyperband_prunes_too(tmp_path: Path) -> None:
     pruned = ("search.pruner=hyperband", "train.eval_every=1", "search.pruner_factor=2")
     assert search(tmp_path, "search=random", "search.trials=6", *pruned) == 0

@@ -35,10 +35,10 @@ def jobs_of(driver: int) -> list[int]:
     return [pid for pid in descendants(driver) if os.getpgid(pid) == pid]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_sweep_that_is_killed_at_random_moments_does_every_job_once(tmp_path: Path) -> None:
     moments = random.Random(20)
-    for kill in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+    for kill in (signal.SIGKILL, signal.SIGTERM):
         before = done(tmp_path)
         started = subprocess.Popen(sweep(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while started.poll() is None and done(tmp_path) < before + moments.randint(3, 9):

@@ -64,7 +64,7 @@ def offspring(process: int) -> Iterator[str]:
             yield Path(f"/proc/{child}/cmdline").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_ctrl_c_saves_the_job_and_the_same_command_goes_on(
     elsewhere: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -106,7 +106,7 @@ def cluster() -> Iterator[tuple[Any, Any]]:
         made.shutdown()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_node_that_dies_has_its_job_run_elsewhere_from_its_checkpoint(
     elsewhere: Path, cluster: tuple[Any, Any], capsys: pytest.CaptureFixture
 ) -> None:

@@ -87,7 +87,7 @@ def test_where_there_is_no_slurm_the_sweep_says_so(
     assert "srun is not here" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_preempted_job_saves_and_goes_on_by_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -109,7 +109,7 @@ def test_a_preempted_job_saves_and_goes_on_by_itself(
     assert not list((tmp_path / "out/.jobs").glob("slurm-*")), "what the job came by is removed"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_job_of_slurm_is_cancelled_by_ctrl_c_and_requeued_when_preempted(
     tmp_path: Path, slurm: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -45,7 +45,7 @@ def installed(checkout: Path) -> None:
 
 def test_help_lists_every_target(checkout: Path) -> None:
     listed = make(checkout, "help")
-    for target in ("train", "test", "test-faults", "lint", "help"):
+    for target in ("train", "test", "test-heavy", "test-faults", "lint", "help"):
         assert f"\n  {target} " in listed
     assert make(checkout) == listed
 
@@ -80,12 +80,13 @@ def test_test_checks_style_and_types_and_runs_pytest(checkout: Path) -> None:
 def test_test_faults_runs_the_whole_suite_of_faults(checkout: Path) -> None:
     installed(checkout)
     assert 'pytest tests/faults -m ""' in make(checkout, "-n", "test-faults")
+    assert "pytest -m heavy" in make(checkout, "-n", "test-heavy")
 
 
 def test_ci_runs_make_test() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert "set -euo pipefail" in script
-    assert script.rstrip().endswith("make test")
+    assert script.rstrip().endswith("make test test-heavy")
     assert os.access(ROOT / ".ci/run", os.X_OK)
 
 

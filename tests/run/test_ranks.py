@@ -28,6 +28,8 @@ from tests.run.ranked import CASES, settings
 from tests.standins import standin_config
 
 ROOT = Path(__file__).parents[2]
+# One worker makes the runs that the tests look at.
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ranks")]
 
 
 @pytest.fixture(scope="module")
