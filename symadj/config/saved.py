@@ -22,6 +22,8 @@ from symadj.files import CONFIG, read_text
 
 # A configuration is some kilobytes, of three levels or so.
 _LARGEST, _DEEPEST = 2**18, 30
+# A setting that trainings had once, of how a sweep starts them.
+_RETIRED = "isolate"
 _EXPERIMENT = "experiment"
 
 
@@ -58,6 +60,8 @@ def saved_config(directory: Path) -> Config:
             f"{path} refers to {reference}, and nothing is looked up for it: a run writes its "
             "configuration with all values in place."
         )
+    if "grads" not in config:  # a training's
+        config.pop(_RETIRED, None)
     return {str(key): value for key, value in config.items()}
 
 

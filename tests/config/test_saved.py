@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from symadj.cli.train import main
 from symadj.config.saved import check_same, resumed_config, saved_config
 from symadj.errors import InputError
+from symadj.records.record import RunRecord
 from symadj.run.directory import sole_user
 from symadj.run.train import train
 from tests.standins import losses, standin_config, train_quietly
@@ -107,3 +109,12 @@ def test_a_saved_configuration_is_plain_values(tmp_path: Path, text: str, said: 
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(InputError, match=said):
         saved_config(tmp_path)
+
+
+def test_a_run_from_before_sweeps_had_launchers_goes_on(tmp_path: Path) -> None:
+    _, run = train_quietly(tmp_path, "train.steps=4")
+    path = run / "config.yaml"
+    path.write_text(path.read_text() + "isolate: false\n")
+    assert "isolate" not in saved_config(run)
+    assert main([f"resume={run}", "train.steps=6", "--trust", "tests.standins"]) == 0
+    assert RunRecord.load(run / "record.json").iterations == 6
