@@ -62,7 +62,9 @@ def looks(run: Path) -> dict[str, list[str]]:
 def command(words: Sequence[object], **options: Any) -> Ended:
     """Runs a command of symadj, its first word without "symadj-", in a child; see `in_child`."""
     name, *arguments = map(str, words)
-    return in_child(lambda: COMMANDS[name](arguments), **options)
+    # A child of this process cannot use the server that this one forks jobs from.
+    inline = ["launcher=inline"] if "-m" in arguments else []
+    return in_child(lambda: COMMANDS[name]([*arguments, *inline]), **options)
 
 
 def dry_pass(run: Path, words: Sequence[str]) -> list[Call]:

@@ -76,7 +76,7 @@ def edit_config(run: Path, **values: Any) -> None:
 
 def readers(place: Place) -> dict[str, list[str]]:
     """Every command that reads a directory of a run."""
-    sweep = ["train", "-m", *FLOW, f"out={place.run.parent}", "seed=0", "launcher=inline"]
+    sweep = ["train", "-m", *FLOW, f"out={place.run.parent}", "seed=0"]
     return {
         **looks(place.run),
         "resume": resume(place.run, f"train.steps={MORE}", "train.figures=true"),

@@ -141,7 +141,7 @@ def runs(out: Path) -> list[Path]:
 
 
 def sweep(out: Path) -> list[str]:
-    return ["train", "-m", *FLOW, f"out={out}", "seed=0", "launcher=inline"]
+    return ["train", "-m", *FLOW, f"out={out}", "seed=0"]
 
 
 def test_a_killed_run_is_looked_at_with_its_best_weights(cut_off: Path) -> None:
