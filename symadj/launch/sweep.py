@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Protocol
-
-import torch
 
 from symadj.launch.board import Board
 from symadj.launch.index import Index
@@ -16,6 +13,7 @@ from symadj.launch.job import Job, Outcome
 from symadj.launch.launcher import Launcher, Unusable
 from symadj.launch.run import finished_before
 from symadj.records.status import Status, status_of
+from symadj.run.interrupt import InterruptGuard
 from symadj.terminal import say
 
 TICK = 1.0
@@ -140,6 +138,7 @@ class Sweep:
             self._running[future] = number, tries
 
     def _wait(self) -> None:
+        InterruptGuard.check()
         done, _ = wait(self._running, TICK, FIRST_COMPLETED)
         for future in done:
             self._end(future)
@@ -157,7 +156,6 @@ class Sweep:
             self._submit(number, tries + 1)
         else:
             self._keep(number, outcome)
-        _let_go()
 
     def _keep(self, number: int, outcome: Outcome) -> None:
         self._outcomes[number] = outcome
@@ -201,11 +199,3 @@ def sweep_table(jobs: Sequence[tuple[Job, Outcome | None]]) -> str:
         line = f"  {outcome.status if outcome else 'not run':<13} {job.label}"
         lines.append(f"{line}  ({outcome.note})" if outcome and outcome.note else line)
     return "\n".join(lines)
-
-
-def _let_go() -> None:
-    """Frees what a job in this process held, so that the next one's memory is its own."""
-    gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()

@@ -55,6 +55,7 @@ class InterruptGuard:
     """
 
     _open = 0  # guards, one inside the other
+    _asked: Interrupted | None = None  # the first signal that was to end what is done
     _interrupts = 0  # Ctrl-C so far, of all of them: an inner one may have raised already
 
     def __init__(self, to_the_end: bool = False) -> None:
@@ -68,6 +69,7 @@ class InterruptGuard:
         if threading.current_thread() is threading.main_thread():
             if InterruptGuard._open == 0:
                 InterruptGuard._interrupts = 0
+                InterruptGuard._asked = None
             InterruptGuard._open += 1
             for signum in filter(None, (*_ENDING, _CHECKPOINT, _ALARM)):
                 # What `nohup` has the process ignore stays ignored.
@@ -87,6 +89,13 @@ class InterruptGuard:
             at_end = self._to_the_end and signum in _ENDING
             signal.signal(signum, _end_at_once if at_end else handler)
         self._former = {}
+
+    @staticmethod
+    def check() -> None:
+        """Raises `Interrupted` once more where it was raised and lost: in a finalizer, which Python
+        lets no exception out of. For loops that end with the first signal."""
+        if InterruptGuard._open and InterruptGuard._asked is not None:
+            raise InterruptGuard._asked
 
     @contextmanager
     def critical(self) -> Iterator[None]:
@@ -129,6 +138,8 @@ class InterruptGuard:
         if signum == signal.SIGINT:
             self._count()
         error = TimeIsUp() if signum == _ALARM else Interrupted(signum)
+        if isinstance(error, Interrupted):
+            InterruptGuard._asked = InterruptGuard._asked or error
         if not self._depth:
             raise error
         if not isinstance(self._pending, Interrupted):

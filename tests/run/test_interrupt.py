@@ -78,3 +78,18 @@ def test_a_time_limit_waits_for_a_critical_block() -> None:
     with InterruptGuard() as guard, pytest.raises(TimeIsUp):
         wait(guard)
     assert reached == ["end of the block"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_a_finalizer_swallowed_is_raised_by_the_next_check() -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with InterruptGuard():
+        InterruptGuard.check()
+        held = Finalized()
+        del held
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            InterruptGuard.check()
+    InterruptGuard.check()
