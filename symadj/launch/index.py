@@ -66,11 +66,11 @@ class Run:
 
     def can_go_on(self) -> bool:
         """Whether a training that is not done has left what it can go on from."""
-        if never_saved(self.directory):
-            return True
         try:
-            load_checkpoint(self.directory / CHECKPOINT)
             saved_config(self.directory)
+            if never_saved(self.directory):
+                return True
+            load_checkpoint(self.directory / CHECKPOINT)
         except InputError:
             return False
         return True

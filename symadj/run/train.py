@@ -305,7 +305,7 @@ class Run:
                 if trainer.best is not None:
                     save_checkpoint(self.directory / BEST, vars(trainer.best))
                 self._account(trainer)
-            if record.status is Status.OK and not self.begun:
+            if not self.begun:  # interrupted before anything, or resumed with nothing left to do
                 self._begin()
             record.save(self.directory / RECORD)
         except StorageError as error:
