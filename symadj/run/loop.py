@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from symadj.ode.stats import SolveStats
 from symadj.records.history import History, Row
 from symadj.run.average import Average
 from symadj.run.checkpoint import check_state, save_checkpoint
+from symadj.run.counters import Best, Counters, StepResult, Timings
 from symadj.run.interrupt import InterruptGuard, TimeIsUp
 from symadj.run.log import logger
 from symadj.run.parts import Parts
@@ -33,71 +34,6 @@ from symadj.terminal import say
 
 LENIENCE = 5.0
 """Seconds that the iteration in hand may take longer than the time that was given, at least."""
-
-
-@dataclass
-class Best:
-    """The weights with the lowest validation metric so far."""
-
-    iteration: int
-    metric: float
-    model: dict[str, Tensor]
-
-
-@dataclass
-class Counters:
-    """How far a training is, and what its iterations have cost so far.
-
-    Attributes:
-        iteration: iterations done.
-        wall: seconds spent, validations included, interruptions not.
-        loss: of the last iteration.
-        stale: validations since the best one.
-        validated: iteration of the last validation.
-        stats: counts of all solves of all iterations.
-    """
-
-    iteration: int = 0
-    wall: float = 0.0
-    loss: float = math.nan
-    stale: int = 0
-    validated: int = 0
-    stats: SolveStats = field(default_factory=SolveStats)
-
-
-@dataclass
-class StepResult:
-    """What the forward and the backward pass of one iteration gave.
-
-    Attributes:
-        loss: of the batch.
-        stats: of all its solves, forward and backward.
-        forward, backward: seconds; NaN where metered.
-        memory: as in a run record, where metered.
-    """
-
-    loss: float
-    stats: SolveStats
-    forward: float
-    backward: float
-    memory: dict[str, Any] | None = None
-
-
-@dataclass
-class Timings:
-    """Seconds of every timed iteration, by part."""
-
-    iteration: list[float] = field(default_factory=list)
-    forward: list[float] = field(default_factory=list)
-    backward: list[float] = field(default_factory=list)
-    optimizer: list[float] = field(default_factory=list)
-
-    def add(self, forward: float, backward: float, optimizer: float) -> None:
-        """Adds one iteration."""
-        self.forward.append(forward)
-        self.backward.append(backward)
-        self.optimizer.append(optimizer)
-        self.iteration.append(forward + backward + optimizer)
 
 
 class Trainer:
