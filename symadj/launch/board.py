@@ -41,8 +41,7 @@ class Board:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        while self._lines:
-            self._lines.pop().close()
+        self._clear()
 
     def started(self, number: int, job: Job) -> None:
         """A job has been given to a worker."""
@@ -94,7 +93,7 @@ class Board:
             line.set_description_str(printable(text))
 
     def _clear(self) -> None:
-        """Makes room for a line that is to stay."""
+        """Takes the live table away, for a line that is to stay, or for good."""
         while self._lines:
             self._lines.pop().close()
 

@@ -77,11 +77,11 @@ class Outcome:
     @staticmethod
     def of(record: RunRecord, directory: Path | str = "", note: str = "") -> Outcome:
         """How a run ended, by its record."""
-        error = record.error or {}
-        out_of_memory = error.get("type") in ("MemoryError", "OutOfMemoryError", "RuntimeError")
+        # Not a budget, over which the same attempt would be once more.
+        out_of_memory = record.error_type in ("MemoryError", "OutOfMemoryError", "RuntimeError")
         return Outcome(
             record.status,
-            str(error.get("message", "")),
+            str((record.error or {}).get("message", "")),
             note,
             str(directory),
             record.metrics,

@@ -45,7 +45,7 @@ def flatten(record: RunRecord) -> FlatRecord:
 
 def failure_of(record: RunRecord) -> str:
     """What a table shows in place of a figure, in a word or two; empty for a run that went well."""
-    kind = str((record.error or {}).get("type", ""))
+    kind = record.error_type
     return _ENDED_BY.get(kind) or record.status.text
 
 

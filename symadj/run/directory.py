@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
@@ -15,7 +14,7 @@ from typing import IO
 
 from symadj.config.schema import role
 from symadj.errors import InputError
-from symadj.files import LOCK, open_file, subfolder, unwritable
+from symadj.files import LOCK, open_file, unwritable
 
 try:
     import fcntl
@@ -23,7 +22,6 @@ except ImportError:  # not a POSIX system: two processes are not kept apart ther
     fcntl = None
 
 _LONGEST = 96
-_JOBS = ".jobs"
 _TRIES = 4
 
 
@@ -97,29 +95,6 @@ def sole_user(directory: Path) -> Iterator[None]:
         if not mine:
             raise InputError(f"{directory} is in use: another process is training there.")
         yield
-
-
-@contextmanager
-def sole_worker(out: Path, identity: str) -> Iterator[bool]:
-    """Holds a job of a sweep for this process, wherever below `out` its run will be.
-
-    Args:
-        out: the directory of the runs.
-        identity: of the job.
-
-    Yields:
-        Whether the job is this process's; False: another one is at it.
-
-    Raises:
-        InputError, StorageError: as `sole_user`.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(out, error) from error
-    name = hashlib.sha256(identity.encode(errors="backslashreplace")).hexdigest()[:32]
-    with held(subfolder(out, _JOBS) / name) as mine:
-        yield mine
 
 
 @contextmanager
