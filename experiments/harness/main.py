@@ -14,7 +14,7 @@ from harness.results import FILE, Drawn, Results, draw, save, seconds_taken
 from symadj.config.build import build
 from symadj.config.compose import compose
 from symadj.errors import InputError
-from symadj.launch.index import Index, Run, runs_of
+from symadj.launch.index import FormerRun, Index, runs_of
 from symadj.launch.job import Job
 from symadj.launch.launcher import Launcher
 from symadj.launch.sweep import ListedJobs, Sweep
@@ -109,7 +109,7 @@ class _Planned:
 
     command: Command
     job: Job
-    found: Run | None
+    found: FormerRun | None
 
 
 class _Session:

@@ -17,7 +17,7 @@ from symadj import SolverSettings
 from symadj.config.schema import role
 from symadj.errors import InputError
 from symadj.files import write_text
-from symadj.launch.index import Run
+from symadj.launch.index import FormerRun
 from symadj.records.record import RunRecord, now, strict
 from symadj.report.flatten import flatten
 from symadj.report.write import to_markdown, write_figures, write_table
@@ -134,7 +134,7 @@ def save(
     folder: Path,
     preset: str,
     notes: Sequence[str],
-    found: Iterable[tuple[Command, Run | None]],
+    found: Iterable[tuple[Command, FormerRun | None]],
     table: str | None = None,
 ) -> None:
     """Writes `records.json`: what tables and figures need, and how to repeat it.

@@ -32,7 +32,7 @@ _LARGEST = 2**20
 
 
 @dataclass(frozen=True)
-class Run:
+class FormerRun:
     """What a run has left.
 
     Attributes:
@@ -99,7 +99,7 @@ class Index:
         return replace(job, former=tuple(self._directories.get(job.identity, ())))
 
 
-def runs_of(job: Job) -> list[Run]:
+def runs_of(job: Job) -> list[FormerRun]:
     """The runs of a job that can be read, the least of failures last."""
     names = dict.fromkeys((*job.former, *_registered(job)))
     own = [Path(name) for name in names if _identity_of(Path(name)) == job.identity]
@@ -151,7 +151,7 @@ def _registered(job: Job) -> list[str]:
     return [str(job.out / name) for name in names if Path(name).name == name]
 
 
-def _run(directory: Path, kind: str) -> Run | None:
+def _run(directory: Path, kind: str) -> FormerRun | None:
     pattern = RECORD if kind == "train" else f"*/{RECORD}"
     records = []
     for path in sorted(directory.glob(pattern)):
@@ -161,7 +161,7 @@ def _run(directory: Path, kind: str) -> Run | None:
             # Another schema, or a file that some crash has spoilt: no run to build on.
             return None
     if records or (kind == "train" and (directory / CONFIG).exists()):
-        return Run(directory, tuple(records))
+        return FormerRun(directory, tuple(records))
     return None
 
 

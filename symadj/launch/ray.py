@@ -145,7 +145,7 @@ class RayLauncher(ClusterLauncher):
                 if self.ending.is_set():
                     break
         assert lost is not None
-        return died(errand.job, Ending(Status.INTERRUPTED, error=story_of(lost), died=True))
+        return died(errand.job, Ending(Status.INTERRUPTED, error=story_of(lost)))
 
     def _result(self, task: Any) -> Outcome:
         asked = False

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from symadj.bench.run import bench
 from symadj.config.compose import run_settings
 from symadj.errors import InputError
-from symadj.files import RECORD
-from symadj.launch.index import Claim, Run, claimed, runs_of
+from symadj.launch.index import Claim, FormerRun, claimed, runs_of
 from symadj.launch.job import Job, Outcome
-from symadj.records.record import RunRecord, now
+from symadj.records.record import close_record
 from symadj.records.status import Status, status_of
 from symadj.run.directory import in_use
 from symadj.run.process import Ending
@@ -58,9 +56,9 @@ def _try(job: Job) -> Outcome:
 
 
 def _claimed(job: Job, claim: Claim) -> Outcome:
-    if (done := finished_before(job)) is not None:
+    runs = _former(job)
+    if (done := _finished(job, runs)) is not None:
         return done
-    runs = [] if job.config.get("fresh") else runs_of(job)
     for run in runs:
         if in_use(run.directory):
             return Outcome(Status.RUNNING, note=f"another process is at it, in {run.directory}")
@@ -69,13 +67,20 @@ def _claimed(job: Job, claim: Claim) -> Outcome:
 
 def finished_before(job: Job) -> Outcome | None:
     """How a job ended that is done already; None: it is not."""
-    for run in [] if job.config.get("fresh") else reversed(runs_of(job)):
-        if run.done(job):
-            return run.outcome(f"finished before: {run.directory}")
-    return None
+    return _finished(job, _former(job))
 
 
-def _train(job: Job, claim: Claim, runs: list[Run]) -> Outcome:
+def _former(job: Job) -> list[FormerRun]:
+    """The runs that a job may skip or go on with."""
+    return [] if job.config.get("fresh") else runs_of(job)
+
+
+def _finished(job: Job, runs: list[FormerRun]) -> Outcome | None:
+    done = [run for run in runs if run.done(job)]
+    return done[-1].outcome(f"finished before: {done[-1].directory}") if done else None
+
+
+def _train(job: Job, claim: Claim, runs: list[FormerRun]) -> Outcome:
     config, note = dict(job.config), ""
     former = next((run for run in reversed(runs) if run.can_go_on()), None)
     if former is not None:
@@ -95,14 +100,14 @@ def _watch(job: Job) -> Callable[[int, float], bool] | None:
     return Watch(job.trial)
 
 
-def _bench(job: Job, claim: Claim, runs: list[Run]) -> Outcome:
+def _bench(job: Job, claim: Claim, runs: list[FormerRun]) -> Outcome:
     former = runs[-1].directory if runs else None
     note = f"resumed: {former}" if former else ""
     result = bench(job.config, job.overrides, former, claim.register)
     return Outcome(result.status, note=note, directory=str(result.directory))
 
 
-_KINDS: Mapping[str, Callable[[Job, Claim, list[Run]], Outcome]] = {
+_KINDS: Mapping[str, Callable[[Job, Claim, list[FormerRun]], Outcome]] = {
     "train": _train,
     "bench": _bench,
 }
@@ -112,15 +117,7 @@ def died(job: Job, ending: Ending) -> Outcome:
     """How a job ended whose process could not say so; its record is completed."""
     assert ending.error is not None
     message = f"{ending.error['type']}: {ending.error['message']}"
-    runs = runs_of(job) if job.kind == "train" else []
-    for run in runs[-1:]:
-        for record in run.records or (_first_record(job, run.directory),):
-            if record.finished is None:
-                record.status, record.error, record.finished = ending.status, ending.error, now()
-                record.save(run.directory / RECORD)
+    for run in runs_of(job) if job.kind == "train" else []:
+        if not in_use(run.directory):
+            close_record(run.directory, job.config, ending.status, ending.error)
     return Outcome(ending.status, message, again=True)
-
-
-def _first_record(job: Job, directory: Path) -> RunRecord:
-    seed = int(job.config["seed"])
-    return RunRecord(name=directory.name, config=dict(job.config), seed=seed, started=now())

@@ -114,7 +114,7 @@ class SlurmLauncher(ClusterLauncher):
         try:
             return job.result()
         except self._submitit.core.utils.UncompletedJobError as error:
-            return died(errand.job, Ending(Status.INTERRUPTED, error=story_of(error), died=True))
+            return died(errand.job, Ending(Status.INTERRUPTED, error=story_of(error)))
 
     def _executor(self, job: Job) -> Any:
         folder = lock_of(job).parent

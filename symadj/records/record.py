@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from symadj.errors import InputError
-from symadj.files import read_text, write_text
+from symadj.files import RECORD, read_text, write_text
 from symadj.records.status import Status
 
 SCHEMA = 1
@@ -157,6 +157,34 @@ def _number(name: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"not a run record: metric {name} is {str(value)[:40]}.") from error
+
+
+def close_record(
+    directory: Path, config: Mapping[str, Any], status: Status, error: dict[str, Any]
+) -> RunRecord:
+    """Writes down how a run ended that could not do so itself.
+
+    A record that is finished, by an earlier sitting from which nothing new was saved, stays as it
+    is on disk.
+
+    Args:
+        directory: of the run.
+        config: its configuration.
+        status: how it ended.
+        error: as a record's.
+    """
+    path = directory / RECORD
+    try:
+        record = RunRecord.load(path)
+    except InputError:
+        record = RunRecord(
+            name=directory.name, config=dict(config), seed=int(config["seed"]), started=now()
+        )
+    closed = record.finished is not None
+    record.status, record.error, record.finished = status, error, now()
+    if not closed:
+        record.save(path)
+    return record
 
 
 def now() -> str:

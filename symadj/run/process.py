@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout  # another one before Python 3.11
@@ -67,13 +68,11 @@ class Ending:
         status: "ok", or a failed run's status as in a run record.
         value: what the function returned; None where it failed.
         error: None, or type, message, details and traceback, as in a run record.
-        died: whether the process could not say itself how it ended.
     """
 
     status: Status
     value: Any = None
     error: dict[str, Any] | None = None
-    died: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class Process:
         call = _Call(function, arguments, output, threads, sys.argv, os.getcwd(), around)
         options: dict[str, Any] = {"context": _context()}  # its annotation has another name
         start = concurrent.process(name=self._name, daemon=False, timeout=time_limit, **options)
-        with _main_unseen():
+        with main_unseen():
             self._future: Future[Ending] = start(_serve)(call)
 
     def when_done(self, then: Callable[[Ending], object]) -> None:
@@ -203,16 +202,15 @@ def run_isolated(function: Callable[..., Any], *arguments: Any, **options: Any) 
 
 
 @contextlib.contextmanager
-def _main_unseen() -> Iterator[None]:
-    """Keeps the main script from a process that starts: it would run the script again, which may
-    do more than to define things."""
-    main = vars(sys.modules["__main__"])
-    kept = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
-    main["__spec__"] = None
+def main_unseen() -> Iterator[None]:
+    """Within it a process that is started does not run this process's main script once more, which
+    may do more than to define things."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
     try:
         yield
     finally:
-        main.update(kept)
+        sys.modules["__main__"] = main
 
 
 def _context() -> Any:
@@ -287,7 +285,7 @@ def _stream(descriptor: int) -> TextIO:
 
 
 def _failure(error: SymadjError) -> Ending:
-    return Ending(status_of(error), error=story_of(error), died=True)
+    return Ending(status_of(error), error=story_of(error))
 
 
 def _death(code: int, memory_ran_out: bool, last_words: str) -> SymadjError:

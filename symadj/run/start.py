@@ -11,7 +11,6 @@ import tempfile
 import threading
 import time
 import traceback
-import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
@@ -27,12 +26,12 @@ from torch.multiprocessing.spawn import start_processes
 from symadj import errors
 from symadj.config.schema import Config, RunSettings
 from symadj.errors import InputError, RankFailed, StorageError, SymadjError
-from symadj.files import RECORD
 from symadj.memory import memory_kills
-from symadj.records.record import RunRecord, now
+from symadj.records.record import RunRecord, close_record
 from symadj.records.status import status_of, story_of
 from symadj.run.allocator import keep_freed_memory
 from symadj.run.interrupt import Interrupted
+from symadj.run.process import main_unseen
 from symadj.run.ranks import (
     STORE,
     check_share,
@@ -76,7 +75,7 @@ def train_on_devices(
         kills = memory_kills()
         threads = torch.get_num_threads()
         arguments = (config, str(directory), path, settings.devices, threads, watch)
-        with _no_main_module():
+        with main_unseen():
             context = start_processes(_serve, arguments, nprocs=settings.devices, join=False)
         assert context is not None
         store = file_store(path)
@@ -84,7 +83,8 @@ def train_on_devices(
             death = _ended(context.processes, group_store(store), kills)
         if store.check([_ENDING]):
             return _outcome(json.loads(store.get(_ENDING)), received)
-    record = close_record(directory, config, death or RankFailed("the run was cut off"))
+    error = death or RankFailed("the run was cut off")
+    record = close_record(directory, config, status_of(error), story_of(error))
     if received:
         raise Interrupted(received[0])
     return record
@@ -141,17 +141,6 @@ def _serve(
     if rank == 0:
         file_store(store).set(_ENDING, json.dumps(ending))
     sys.exit(failed)
-
-
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Within it a process that is started does not run the caller's script once more."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 @contextmanager
@@ -230,19 +219,3 @@ def _death(rank: int, code: int, kills: int) -> RankFailed:
     if code == -signal.SIGKILL and memory_kills() > kills:
         return RankFailed(f"the system ran out of memory and killed rank {rank}", "oom")
     return RankFailed(f"rank {rank} was killed by {name}")
-
-
-def close_record(directory: Path, config: Config, error: SymadjError) -> RunRecord:
-    """Writes down how a run ended that could not do so itself."""
-    path = directory / RECORD
-    try:
-        record = RunRecord.load(path)
-    except InputError:
-        record = RunRecord(
-            name=directory.name, config=dict(config), seed=int(config["seed"]), started=now()
-        )
-    closed = record.finished is not None  # by an earlier sitting, from which nothing new was saved
-    record.status, record.error, record.finished = status_of(error), story_of(error), now()
-    if not closed:
-        record.save(path)
-    return record

@@ -225,6 +225,20 @@ def test_a_job_whose_process_is_killed_leaves_a_record_and_goes_on_later(
     assert losses(directory) == losses(straight)
 
 
+def test_a_fresh_run_whose_process_is_killed_has_its_record_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_job(job(tmp_path, "name=a", "task.fail_at=4")) == Outcome(Status.OK)
+    monkeypatch.setenv("STANDIN_FAIL", "kill")
+    again = job(tmp_path, "name=a", "task.fail_at=4", "fresh=true")
+    assert ProcessLauncher().submit(again).result().status == "interrupted"
+    records = [RunRecord.load(run / "record.json") for run in runs(tmp_path)]
+    assert [(r.status, r.error_type) for r in records] == [
+        ("ok", ""),
+        ("interrupted", "ProcessKilled"),
+    ]
+
+
 def bench_job(out: Path) -> Job:
     config = small("grads=[aca,symplectic]", f"out={out}", "name=b", "isolate=true")
     plain = {name: value for name, value in config.items() if name not in ("launcher", "search")}

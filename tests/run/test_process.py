@@ -133,7 +133,8 @@ def test_a_process_that_does_not_end_when_asked_to_is_killed(tmp_path: Path) -> 
     assert not children()
     ending = stubborn.ending()
     assert ending.status == "interrupted"
-    assert ending.died
+    assert ending.error is not None
+    assert ending.error["type"] == "ProcessKilled"
 
 
 def loaded() -> set[str]:
