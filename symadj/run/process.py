@@ -217,7 +217,9 @@ def _context() -> Any:
     """How processes are started: see this module's head."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
+    from symadj.run.forked import ForkedContext
+
+    context = ForkedContext()
     context.set_forkserver_preload(_PRELOADED)
     return context
 

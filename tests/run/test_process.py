@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +183,28 @@ def test_a_script_is_not_run_again_by_the_processes_that_it_starts(tmp_path: Pat
         [sys.executable, str(script)], capture_output=True, text=True, timeout=100
     )
     assert done.stdout.splitlines() == ["run", "True"], done.stderr
+
+
+@pytest.mark.skipif(
+    "forkserver" not in multiprocessing.get_all_start_methods(), reason="has no fork server"
+)
+def test_two_threads_that_wait_for_a_process_learn_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each finds the pipe with the exit code readable before the other one has emptied it."""
+    read = forkserver.read_signed
+
+    def slow(pipe: int) -> int:
+        time.sleep(0.2)
+        return read(pipe)
+
+    monkeypatch.setattr(forkserver, "read_signed", slow)
+    killed = process._context().Process(target=die, args=(signal.SIGKILL,))
+    with process.main_unseen():
+        killed.start()
+    threads = [threading.Thread(target=killed.join) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert killed.exitcode == -signal.SIGKILL
