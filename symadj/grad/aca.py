@@ -50,7 +50,7 @@ class ACA(StepwiseReplay):
         assert attempt.y1 is not None
         field.stats.vjps += sum(k is not None for k in attempt.ks)
         of_start, *of_params = field.pull(
-            [attempt.y1, *values], leaf, [cotangent, *(g for _, g in outputs)]
+            [attempt.y1, *values], [leaf], [cotangent, *(g for _, g in outputs)]
         )
         replay.gradients.add(of_params)
         assert of_start is not None

@@ -39,7 +39,7 @@ class Checkpoint(ReplayMethod):
             )
         field.stats.accepted = before.accepted
         field.stats.vjps += field.stats.with_graph - before.with_graph
-        of_start, *of_params = field.pull(outputs, leaf, list(cotangents))
+        of_start, *of_params = field.pull(outputs, [leaf], list(cotangents))
         replay.gradients.add(of_params)
         assert of_start is not None
         return of_start

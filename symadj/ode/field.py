@@ -104,11 +104,14 @@ class Field:
 
     def traced(self, t: float, y: Tensor) -> Tensor:
         """f(t, y) with its graph, for a later vector-Jacobian product."""
+        self._count_graph()
+        with torch.enable_grad():
+            return self._compared(t, self._call(t, y))
+
+    def _count_graph(self) -> None:
         self.stats.with_graph += 1
         if not self.backward_phase:
             self.stats.forward += 1
-        with torch.enable_grad():
-            return self._compared(t, self._call(t, y))
 
     def value_and_vjp(
         self, t: float, y: Tensor, cotangent: Tensor
@@ -119,23 +122,51 @@ class Field:
             The value, the state's cotangent and, in the order of `params`, the parameters' ones
             (None where the field does not depend on one).
         """
+        leaves, values = self.graph_of(t, y)
+        of_y, of_params = self.pull_graph(leaves, values, cotangent)
+        return self.layout.join([v.detach() for v in values]), of_y, of_params
+
+    def graph_of(self, t: float, y: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """One evaluation with graph, in parts: the state's, leaves of it, and the value's.
+
+        The engine's own cutting and joining of parts is no part of the graph.
+        """
+        self._count_graph()
+        y = y.detach()
+        leaves = [part.requires_grad_() for part in self.layout.parts(y)]
+        with torch.enable_grad():
+            values = self._call.values(t, y, leaves)
+        if self._watch is not None and t == self._watch.awaited:
+            self._watch.compare(self.layout.join([v.detach() for v in values]))
+        return leaves, values
+
+    def pull_graph(
+        self, leaves: Sequence[Tensor], values: Sequence[Tensor], cotangent: Tensor
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """(df/dy)^T w and (df/dtheta)^T w of an evaluation by `graph_of`, whose graph is gone then.
+
+        Raises:
+            CapturedTensorError: as `pull`.
+        """
         self.stats.vjps += 1
-        leaf = y.detach().requires_grad_()
-        k = self.traced(t, leaf)
-        of_y, *of_params = self.pull([k], leaf, [cotangent])
-        return k.detach(), torch.zeros_like(y) if of_y is None else of_y, of_params
+        found = self.pull(values, leaves, self.layout.parts(cotangent))
+        of_leaves = [
+            torch.zeros_like(leaf) if g is None else g
+            for g, leaf in zip(found[: len(leaves)], leaves, strict=True)
+        ]
+        return self.layout.join(of_leaves), found[len(leaves) :]
 
     def pull(
-        self, outputs: Sequence[Tensor], leaf: Tensor, cotangents: Sequence[Tensor]
+        self, outputs: Sequence[Tensor], leaves: Sequence[Tensor], cotangents: Sequence[Tensor]
     ) -> list[Tensor | None]:
-        """The cotangents of `leaf` and of `params`, through a graph that evaluations have made.
+        """The cotangents of `leaves` and of `params`, through a graph that evaluations have made.
 
         Raises:
             CapturedTensorError: the graph reaches a tensor with a history that is none of these.
         """
         if self._watch is not None and self.seeks:
-            self._watch.graph(outputs, leaf)
-        return grad_or_none(outputs, [leaf, *self.params], cotangents)
+            self._watch.graph(outputs, leaves)
+        return grad_or_none(outputs, [*leaves, *self.params], cotangents)
 
     def pull_back(
         self, t: float, y: Tensor, cotangent: Tensor, gradients: ParameterGradients
@@ -156,7 +187,7 @@ class Field:
                 self.stats.vjps += 1
                 self.stats.with_graph += 1
                 return layout.flatten(of_y)
-        _, mu, of_params = self.value_and_vjp(t, y, cotangent)
+        mu, of_params = self.pull_graph(*self.graph_of(t, y), cotangent)
         gradients.add(of_params)
         return mu
 

@@ -63,19 +63,23 @@ class StateLayout:
 
     def flatten(self, y: State) -> Tensor:
         """The state as the engine's tensor."""
-        if isinstance(y, Tensor):
-            return y
-        return torch.cat([part.reshape(-1) for part in y])
+        return y if isinstance(y, Tensor) else self.join(y)
 
     def unflatten(self, flat: Tensor) -> State:
         """The state as the user's field sees it; leading dimensions of `flat` are kept."""
+        return flat if self.bare else self.parts(flat)
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """The engine's tensor of a state's parts, of a bare one its only one as it is."""
+        return parts[0] if self.bare else torch.cat([part.reshape(-1) for part in parts])
+
+    def parts(self, flat: Tensor) -> tuple[Tensor, ...]:
+        """The parts of a state, of a bare one its only one: views, with leading dimensions kept."""
         if self.bare:
-            return flat
-        parts = flat.split_with_sizes(self.sizes, -1)
-        return tuple(
-            part.unflatten(-1, shape) if shape else part.squeeze(-1)
-            for part, shape in zip(parts, self.shapes, strict=True)
-        )
+            return (flat,)
+        lead = flat.shape[:-1]
+        pieces = flat.split_with_sizes(self.sizes, -1)
+        return tuple(p.view(lead + shape) for p, shape in zip(pieces, self.shapes, strict=True))
 
     def rms(self, flat: Tensor) -> Tensor:
         """The root mean square of the entries; for a tuple the largest of the parts' ones."""

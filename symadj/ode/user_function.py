@@ -51,32 +51,47 @@ class UserFunction:
             given: receives the tensors that func is called with.
 
         Raises:
+            InputError: as `values`.
+        """
+        return self.layout.join(self.values(t, y, self.layout.parts(y), given))
+
+    def values(
+        self, t: float, y: Tensor, parts: Sequence[Tensor], given: list[Tensor] | None = None
+    ) -> list[Tensor]:
+        """The value's parts, each in the shape of the state's.
+
+        Args:
+            t: the time.
+            y: the state.
+            parts: of it, views of y, which func is called with.
+            given: receives the tensors that func is called with.
+
+        Raises:
             InputError: the value is no derivative of a state, or y was changed in place after the
                 first call had left it as it was.
         """
         now = self.time(t)
         if self.spoils or not self._called or y.is_inference():
-            return self._flat(self._with_copies(now, y, given))
+            return self._checked_parts(self._with_copies(now, parts, given))
         version = y._version
-        state = self.layout.unflatten(y)
         if given is not None:
-            given += [now, *_parts(state)]
-        k = self.func(now, state)
+            given += [now, *parts]
+        k = self.func(now, self._state(parts))
         if y._version != version:
             raise InputError(
                 f"func changed y in place at t={t:g}, which it had not done at its first call, so "
                 "that a state of the solve is lost. Write y = y * 2 instead of y.mul_(2), or begin "
                 "with y = y.clone()."
             )
-        return self._flat(k)
+        return self._checked_parts(k)
 
-    def _with_copies(self, now: Tensor, y: Tensor, given: list[Tensor] | None) -> Any:
+    def _with_copies(self, now: Tensor, parts: Sequence[Tensor], given: list[Tensor] | None) -> Any:
         """func's value for a copy of the state; the first call shows whether it needs one."""
-        parts = [part.clone() for part in _parts(self.layout.unflatten(y))]
+        parts = [part.clone() for part in parts]
         if given is not None:
             given += [now, *parts]
         versions = [0 if part.is_inference() else part._version for part in parts]
-        k = self.func(now, parts[0] if self.layout.bare else tuple(parts))
+        k = self.func(now, self._state(parts))
         if not self._called:
             self._called = True
             self.spoils = any(
@@ -85,19 +100,20 @@ class UserFunction:
             )
         return k
 
-    def _flat(self, k: Any) -> Tensor:
+    def _state(self, parts: Sequence[Tensor]) -> State:
+        return parts[0] if self.layout.bare else tuple(parts)
+
+    def _checked_parts(self, k: Any) -> list[Tensor]:
         layout = self.layout
         if layout.bare:
             k = self.checked(k, layout.shapes[0])
-            return k.clone() if k.is_inference() or k._version else k
+            return [k.clone() if k.is_inference() or k._version else k]
         if not isinstance(k, (tuple, list)) or len(k) != len(layout.shapes):
             raise InputError(
                 f"func returned {_describe(k)}; y0 is a tuple of {len(layout.shapes)} tensors of "
                 f"shapes {[tuple(s) for s in layout.shapes]}, so func must return such a tuple."
             )
-        return torch.cat(
-            [self.checked(part, s).reshape(-1) for part, s in zip(k, layout.shapes, strict=True)]
-        )
+        return [self.checked(part, s) for part, s in zip(k, layout.shapes, strict=True)]
 
     def checked(self, k: object, shape: torch.Size) -> Tensor:
         """The value if it can be a derivative of a part of this shape.
@@ -123,10 +139,6 @@ class UserFunction:
                 "model or y0 so that both agree (for instance model.to(y0.dtype))."
             )
         return k
-
-
-def _parts(state: State) -> Sequence[Tensor]:
-    return (state,) if isinstance(state, Tensor) else state
 
 
 def _describe(k: object) -> str:

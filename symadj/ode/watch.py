@@ -83,13 +83,14 @@ class Watch:
                     f"{_WHAT_TO_DO}"
                 )
 
-    def graph(self, outputs: Sequence[Tensor], leaf: Tensor) -> None:
-        """Looks for leaves behind these outputs that are not known, and not `leaf`.
+    def graph(self, outputs: Sequence[Tensor], leaves: Sequence[Tensor]) -> None:
+        """Looks for leaves behind these outputs that are not known, and none of `leaves`.
 
         Raises:
             CapturedTensorError: a tensor that was computed outside func is behind them.
         """
         seen, mark = set(self._known), self._mark
+        given = {id(leaf) for leaf in leaves}
         stack: list[Node] = []
         for output in outputs:
             if output.requires_grad:
@@ -101,7 +102,7 @@ class Watch:
             behind = node.next_functions
             if not behind:
                 variable = getattr(node, "variable", None)
-                if variable is not None and variable is not leaf:
+                if variable is not None and id(variable) not in given:
                     if id(variable) in self._leaves:
                         self._known.add(node)
                     else:
