@@ -219,6 +219,7 @@ RANGES: Mapping[str, Range] = {
         "the absolute tolerance of the backward solve", 1e-30, 1e6, null="the forward one"
     ),
     "grad.slots": _count("the number of states kept by store=revolve", 2, WIDE, null="no bound"),
+    "grad.stages_at_once": _count("the graphs of network uses held at once", high=WIDE),
     "grad.memory": Range("the memory of a forward and backward pass", **_SIZE),
     "optim.lr": Range("the learning rate", 1e-30, 1e3),
     "optim.betas": Range("the decay rates of the two moments", 0, 1, below=True, each=True),

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from symadj.errors import IncompatibleError
 from symadj.grad.base import Outputs, Replay, StepwiseReplay
 from symadj.ode.engine import Step
+from symadj.ode.field import Field, Graph
 from symadj.ode.methods import Attempt, RungeKutta
 from symadj.ode.methods.linear import Terms, terms_of, weighted_sum
+from symadj.ranges import require
 
 
 class Symplectic(StepwiseReplay):
@@ -39,19 +42,50 @@ class Symplectic(StepwiseReplay):
     - "stages": also the stage derivatives, N s states in all; none is recomputed, 3NsL;
     - "revolve": at most `slots` states, whatever N; steps are recomputed.
 
+    Of a step whose stage derivatives are not kept, the last one is evaluated with graph at once,
+    and not before without; `stages_at_once` = k does so with the last k. It saves k - 1 of a step's
+    s - 1 evaluations without graph, and takes the memory of k graphs for that of one: k = s has the
+    work of "stages" and the memory of ACA. A field that differentiates itself, and a compiled one,
+    keeps no graph, so that there is nothing to save.
+
     Args:
         store: what is kept.
         slots: of store="revolve".
         offload: where it is kept: None, "cpu" or "disk".
         offload_dir: folder for offload="disk".
+        stages_at_once: graphs of network uses that are held at once, at least 1.
 
     Raises:
         InputError: as `StoreOptions`.
+        IncompatibleError: stages_at_once with store="stages", which has nothing to save.
     """
 
     name = "symplectic"
     compilable = True
     stores = ("steps", "stages", "revolve")
+
+    def __init__(
+        self,
+        store: str = "steps",
+        slots: int | None = None,
+        offload: str | None = None,
+        offload_dir: str | None = None,
+        stages_at_once: int = 1,
+    ) -> None:
+        super().__init__(store, slots, offload, offload_dir)
+        require("grad", stages_at_once=stages_at_once)
+        if stages_at_once > 1 and store == "stages":
+            raise IncompatibleError(
+                f"stages_at_once={stages_at_once} with store=stages, which keeps what it would "
+                "save; take store=steps or revolve, or leave it out."
+            )
+        self.stages_at_once = stages_at_once
+
+    def __repr__(self) -> str:
+        given = [self.keeping.given()]
+        if self.stages_at_once > 1:
+            given.append(f"stages_at_once={self.stages_at_once}")
+        return f"{type(self).__name__}({', '.join(filter(None, given))})"
 
     def pull_step(
         self,
@@ -67,8 +101,9 @@ class Symplectic(StepwiseReplay):
             field.expect(attempt.ks[0])
         stages = solver.needed_stages([theta for theta, _ in outputs])
         sources = _sources(solver, cotangent, outputs)
+        graphs = self._graphs(field, solver, attempt, stages)
         solver.fill(field.value, attempt, stages[:-1])
-        if not outputs:
+        if not (outputs or graphs):
             whole = field.pull_step(solver, attempt, cotangent, replay.gradients)
             if whole is not None:
                 return whole
@@ -80,14 +115,34 @@ class Symplectic(StepwiseReplay):
             # Stage i's derivative enters later stages only, and those are done.
             attempt.ks[i] = None
             w = _cotangent_of_stage(solver, i, attempt.h, sources, pulled)
-            time, state = solver.time(attempt, i), solver.state(attempt, i)
-            solver.before(attempt, i)
-            mu = field.pull_back(time, state, w, replay.gradients)
-            # Else they would live on beside the next stage's.
-            del w, state
+            if graphs:
+                mu = field.pull_graph(*graphs.pop(), w, replay.gradients)
+            else:
+                time, state = solver.time(attempt, i), solver.state(attempt, i)
+                solver.before(attempt, i)
+                mu = field.pull_back(time, state, w, replay.gradients)
+                del state
+            # Else it would live on beside the next stage's.
+            del w
             pulled[i] = mu
             total = total + mu
         return total
+
+    def _graphs(
+        self, field: Field, solver: RungeKutta, attempt: Attempt, stages: Sequence[int]
+    ) -> list[Graph]:
+        """The graphs of the stages that are evaluated with graph at once, the last one's last."""
+        if self.stages_at_once == 1 or not field.keeps_graphs:
+            return []
+        graphs: list[Graph] = []
+
+        def traced(t: float, y: Tensor) -> Tensor:
+            graphs.append(field.graph_of(t, y))
+            return field.layout.join([value.detach() for value in graphs[-1][1]])
+
+        solver.fill(field.value, attempt, stages[: -self.stages_at_once])
+        solver.fill(traced, attempt, stages)
+        return graphs
 
 
 Source = tuple[dict[int, float], Tensor]

@@ -22,6 +22,9 @@ from symadj.ode.user_function import UserFunction
 from symadj.ode.watch import Watch, refuse_changed
 from symadj.warn import warn
 
+Graph = tuple[list[Tensor], list[Tensor]]
+"""An evaluation with graph: the parts of its state, which are leaves, and those of its value."""
+
 
 class Field:
     """dy/dt = func(t, y) on the engine's flat state.
@@ -67,6 +70,11 @@ class Field:
         self._situation: Situation | None = None
         self._quiet: Generators | None = None
         self._watch: Watch | None = None
+
+    @property
+    def keeps_graphs(self) -> bool:
+        """Whether it is pulled back through graphs of torch.autograd, and not by itself."""
+        return self._own_pull_back is None or self._autocast[2]
 
     def no_gradients(self) -> ParameterGradients:
         """A running sum of the parameters' gradients, at its beginning."""
@@ -123,10 +131,10 @@ class Field:
             (None where the field does not depend on one).
         """
         leaves, values = self.graph_of(t, y)
-        of_y, of_params = self.pull_graph(leaves, values, cotangent)
+        of_y, of_params = self._pulled(leaves, values, cotangent)
         return self.layout.join([v.detach() for v in values]), of_y, of_params
 
-    def graph_of(self, t: float, y: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def graph_of(self, t: float, y: Tensor) -> Graph:
         """One evaluation with graph, in parts: the state's, leaves of it, and the value's.
 
         The engine's own cutting and joining of parts is no part of the graph.
@@ -141,13 +149,20 @@ class Field:
         return leaves, values
 
     def pull_graph(
+        self,
+        leaves: Sequence[Tensor],
+        values: Sequence[Tensor],
+        cotangent: Tensor,
+        gradients: ParameterGradients,
+    ) -> Tensor:
+        """As `pull_back`, of an evaluation by `graph_of`, whose graph is gone then."""
+        of_y, of_params = self._pulled(leaves, values, cotangent)
+        gradients.add(of_params)
+        return of_y
+
+    def _pulled(
         self, leaves: Sequence[Tensor], values: Sequence[Tensor], cotangent: Tensor
     ) -> tuple[Tensor, list[Tensor | None]]:
-        """(df/dy)^T w and (df/dtheta)^T w of an evaluation by `graph_of`, whose graph is gone then.
-
-        Raises:
-            CapturedTensorError: as `pull`.
-        """
         self.stats.vjps += 1
         found = self.pull(values, leaves, self.layout.parts(cotangent))
         of_leaves = [
@@ -177,7 +192,7 @@ class Field:
         it belongs to, does so by itself (see `own_method`): it returns (df/dy)^T w in the form of y
         and adds to `sums(parameter)`; or None under a function transform, where autograd does.
         """
-        if self._own_pull_back is not None and not self._autocast[2]:
+        if self._own_pull_back is not None and not self.keeps_graphs:
             layout = self.layout
             with torch.no_grad():
                 of_y = self._own_pull_back(
@@ -187,9 +202,7 @@ class Field:
                 self.stats.vjps += 1
                 self.stats.with_graph += 1
                 return layout.flatten(of_y)
-        mu, of_params = self.pull_graph(*self.graph_of(t, y), cotangent)
-        gradients.add(of_params)
-        return mu
+        return self.pull_graph(*self.graph_of(t, y), cotangent, gradients)
 
     def pull_step(
         self,
@@ -228,7 +241,7 @@ class Field:
             CapturedTensorError: the field captures a non-leaf tensor that needs a gradient.
             IncompatibleError: the field uses reentrant checkpointing.
         """
-        if self._own_pull_back is not None and not self._autocast[2]:
+        if not self.keeps_graphs:
             value = self.value(t, y)
             self._situation = Situation(self.func)
             return value
@@ -341,7 +354,8 @@ class Field:
         generators = self.draws.generators if self.draws is not None else None
         states = generators.states() if generators is not None else []
         with self.phase("backward"), self._situation.statistics_kept():
-            self._watch = Watch(t0, first, self.layout, self.params) if self.checked else None
+            if self.checked:
+                self._watch = Watch(self.func, t0, first, self.layout, self.params)
             try:
                 yield
                 if self._watch is not None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import weakref
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,15 +22,22 @@ _WHAT_TO_DO = (
     'func once only; options={"check_field": False} takes the gradient as it is.'
 )
 
+_EVERY = 7
+"""Of a function whose graphs were all looked at in an earlier backward pass, one in so many is: in
+turn another stage of a step, for no method has seven stages or a multiple of them."""
+_looked_at: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
+
 
 class Watch:
     """Looks at the evaluations of one backward pass.
 
     The first stage of the first step is evaluated again in nearly every backward pass, and its
-    value must be that of the solve, to the bit or to rounding. Of every graph that is made, all
-    leaves must be known.
+    value must be that of the solve, to the bit or to rounding. Of the graphs that are made, all
+    leaves must be known: of every graph in the first backward pass through a function, later of one
+    in seven.
 
     Args:
+        func: the user's function.
         t0: when the solve evaluated the field first.
         expected: gives f(t0, y0) as the solve had it; None: it will be told by `expect`.
         layout: of the state.
@@ -36,11 +46,13 @@ class Watch:
 
     def __init__(
         self,
+        func: Callable[..., Any],
         t0: float,
         expected: Callable[[], Tensor] | None,
         layout: StateLayout,
         params: Sequence[Tensor],
     ) -> None:
+        self.func = func
         self.t0 = t0
         self.layout = layout
         self.awaited = math.nan if expected is None else t0
@@ -50,6 +62,7 @@ class Watch:
         self._known: set[Node] = {p.grad_fn for p in params if p.grad_fn is not None}
         self._mark = sequence_mark()
         self._unknown: list[weakref.ref[Tensor]] = []
+        self._graphs = itertools.cycle(range(_EVERY if _was_looked_at(func) else 1))
 
     def expect(self, k: Tensor) -> None:
         """A store has kept the first stage."""
@@ -89,6 +102,8 @@ class Watch:
         Raises:
             CapturedTensorError: a tensor that was computed outside func is behind them.
         """
+        if next(self._graphs):
+            return
         seen, mark = set(self._known), self._mark
         given = {id(leaf) for leaf in leaves}
         stack: list[Node] = []
@@ -130,6 +145,15 @@ class Watch:
                     "that its gradient would be missing. Name it: odeint(..., params=(tensor,)), "
                     'or use gradient="backprop".'
                 )
+        with contextlib.suppress(TypeError):
+            _looked_at.add(self.func)
+
+
+def _was_looked_at(func: Callable[..., Any]) -> bool:
+    try:
+        return func in _looked_at
+    except TypeError:  # neither hashable nor open to weak references
+        return False
 
 
 def refuse_changed(change: str) -> None:

@@ -41,6 +41,13 @@ def test_fixed_steps(method: str) -> None:
         assert stats.accepted == (2 * N if gradient == "adjoint" else N), gradient
 
 
+@pytest.mark.parametrize(("at_once", "recomputed"), [(1, 5), (2, 4), (6, 0), (20, 0)])
+def test_stages_at_once_save_evaluations(at_once: int, recomputed: int) -> None:
+    stats = counts(Symplectic(stages_at_once=at_once), "dopri5", {"num_steps": N})
+    assert stats.recomputed == N * recomputed
+    assert stats.with_graph == stats.vjps == 6 * N
+
+
 def test_adaptive_dopri5() -> None:
     for gradient in ("aca", "checkpoint", "symplectic"):
         stats = counts(gradient, "dopri5", {"first_step": 0.9}, rtol=1e-6)

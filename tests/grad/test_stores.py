@@ -257,3 +257,12 @@ def test_the_host_keeps_a_device_s_tensor_in_pinned_memory(device: str) -> None:
     assert back.device.type == device
     assert torch.equal(back.cpu(), expected)
     assert place.resident(kept) == (0 if device == "cuda" else given.nbytes)
+
+
+def test_stages_at_once() -> None:
+    given = Symplectic("revolve", slots=3, stages_at_once=2)
+    assert repr(given) == "Symplectic(store='revolve', slots=3, stages_at_once=2)"
+    with pytest.raises(IncompatibleError, match="stages_at_once=2 with store=stages"):
+        Symplectic(store="stages", stages_at_once=2)
+    with pytest.raises(InputError, match="stages_at_once=0"):
+        Symplectic(stages_at_once=0)

@@ -10,6 +10,8 @@ from symadj.grad import ACA, Symplectic
 KEEPING = [
     pytest.param(Symplectic(store="stages"), id="symplectic-stages"),
     pytest.param(Symplectic(store="revolve", slots=2), id="symplectic-revolve"),
+    pytest.param(Symplectic(stages_at_once=3), id="symplectic-3-at-once"),
+    pytest.param(Symplectic("revolve", slots=2, stages_at_once=99), id="symplectic-all-at-once"),
     pytest.param(ACA(store="revolve", slots=3), id="aca-revolve"),
 ]
 OFFLOADED = [
