@@ -106,11 +106,12 @@ NOTE_PROFILE = (
 NOTE_USERS = (
     "A module of plain torch, which symadj, torchdiffeq and diffrax (the same function in JAX, a "
     "derivative inside it by reverse mode too) take as it is. Its weights are fresh ones of a "
-    "fixed seed times {gain:g}, so that the dynamics is not trivial; rtol {rtol:g}, atol {atol:g}."
+    "fixed seed times {gain:g}, so that the dynamics is not trivial; rtol {rtol:g}, atol {atol:g}. "
+    "compiled: compile=true; a field that cannot be compiled runs without."
 )
 NOTE_OUTPUTS = (
-    "Between its steps each software has an interpolation of its own, so that gradients of output "
-    "times differ in float64 too, on the same steps."
+    "diffrax interpolates between its steps by a formula of its own, so that its gradient of "
+    "output times differs in float64 too, on the same steps."
 )
 NOTE_DOPRI8 = (
     "dop853 is symadj's; torchdiffeq and diffrax step with dopri8 in its place, another tableau of "
@@ -171,9 +172,9 @@ def cpu(_: Namespace) -> Preset:
             user_command("latent", 15, 60.0),
         ],
         [
-            "Fresh weights; synthetic mixtures of the sizes of FFJORD's toy sets, GAS and "
-            "MINIBOONE with its networks, Hutchinson's trace, atol 1e-8, rtol 1e-6; KdV's energy "
-            "network at its published size, one interval, atol 1e-9, rtol 1e-7."
+            "symadj's models: fresh weights; synthetic mixtures of the sizes of FFJORD's toy sets, "
+            "GAS and MINIBOONE with its networks, Hutchinson's trace, atol 1e-8, rtol 1e-6; KdV's "
+            "energy network at its published size, one interval, atol 1e-9, rtol 1e-7."
         ],
     )
 
