@@ -30,6 +30,7 @@ class Command:
             from; None: unknown.
         weights: the training whose weights a benchmark measures; None: fresh ones.
         isolate: whether a training, or each row of a benchmark, has a process of its own.
+        config_dir: a directory with further groups and options; None: symadj's own alone.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Command:
     seconds: float | None = None
     weights: Command | None = None
     isolate: bool = True
+    config_dir: Path | None = None
 
     @property
     def slug(self) -> str:
@@ -72,11 +74,12 @@ class Command:
         Raises:
             InputError: overrides that cannot be composed, explained.
         """
-        return _configuration(self.kind, tuple(overrides))
+        return _configuration(self.kind, tuple(overrides), self.config_dir)
 
     def shown(self, overrides: Sequence[str]) -> str:
         """The command as it is typed."""
-        return shlex.join([APPS[self.kind].name, *overrides])
+        more = [] if self.config_dir is None else ["--config-dir", str(self.config_dir)]
+        return shlex.join([APPS[self.kind].name, *more, *overrides])
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,8 @@ class Preset:
 
 
 @functools.cache
-def _configuration(kind: str, overrides: tuple[str, ...]) -> Config:
-    return APPS[kind].configuration(overrides)
+def _configuration(kind: str, overrides: tuple[str, ...], config_dir: Path | None) -> Config:
+    return APPS[kind].configuration(overrides, config_dir)
 
 
 def quoted(path: Path) -> str:

@@ -141,7 +141,8 @@ def _cases(
     ]
     others = (label for label in rows if label not in settings.grads)
     own += [Case(label, {**shared, **rows[label]}) for label in others]
-    peers = [peer for peer in VARIANTS if peer.package in settings.peers]
+    tangents = [trace == "tangent" for trace in settings.peer_traces]
+    peers = [p for p in VARIANTS if p.package in settings.peers and p.tangent in tangents]
     cases = (
         *own,
         # The section says which of symadj's methods does what the peer's does.

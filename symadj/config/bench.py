@@ -34,6 +34,8 @@ class BenchSettings(RunSettings):
         traces: how the trace of a flow is computed, of `TRACES`: "tangent", by tangents that the
             forward pass carries along, or "autograd", by a reverse-mode pass inside the field, as
             for a network without tangents. With both every method has a row of each.
+        peer_traces: the same of the peers, which have a row of each. A field of your own is
+            differentiated in one way whatever this says, so that one of them is enough.
         products: whether a row times nothing but the matrix products of the symplectic method.
         profile: whether the seconds of symadj's rows are told apart, as metrics "profile/PART" by
             `symadj.bench.profile`.
@@ -61,6 +63,7 @@ class BenchSettings(RunSettings):
     rows: Any = None
     peers: list[str] = field(default_factory=list)
     traces: list[str] = field(default_factory=lambda: ["tangent"])
+    peer_traces: list[str] = field(default_factory=lambda: list(TRACES))
     products: bool = False
     profile: bool = False
     repeats: int = 5
@@ -84,12 +87,13 @@ class BenchSettings(RunSettings):
         for peer in self.peers:
             if peer not in PEERS:
                 raise InputError(f"unknown peer {peer!r}.{suggest(peer, PEERS)}")
-        for trace in self.traces:
-            if trace not in TRACES:
-                raise InputError(f"unknown trace {trace!r} in traces.{suggest(trace, TRACES)}")
-        if not self.traces:
-            raise InputError(f"traces=[]; at least one of {', '.join(TRACES)} is needed.")
-        for name in ("grads", "solvers", "batch", "steps", "peers", "traces"):
+        for name in ("traces", "peer_traces"):
+            for trace in getattr(self, name):
+                if trace not in TRACES:
+                    raise InputError(f"unknown trace {trace!r} in {name}.{suggest(trace, TRACES)}")
+            if not getattr(self, name):
+                raise InputError(f"{name}=[]; at least one of {', '.join(TRACES)} is needed.")
+        for name in ("grads", "solvers", "batch", "steps", "peers", "traces", "peer_traces"):
             values = list(getattr(self, name))
             if len(set(values)) < len(values):
                 raise InputError(f"{name}={values} holds a value twice.")

@@ -53,6 +53,21 @@ class Task(Protocol):
         """The metrics of the test, which may cost more than a validation; else the same."""
         return self.evaluate(model, x, data, integrator, batch_size)
 
+    def jax_problem(self, problem: Any, tangent: bool) -> Any:
+        """The objective in JAX, by which symadj-bench measures diffrax on a task of your own.
+
+        Args:
+            problem: the `symadj.bench.problem.BenchProblem`: model, batch, solver, and the state of
+                the random numbers (`draw_again`) from which `loss` draws.
+            tangent: whether a derivative inside the field is taken as the model takes it, or by a
+                reverse-mode pass; of no meaning where there is one way.
+
+        Returns:
+            A `symadj.bench.peers.jax_solve.JaxProblem` whose loss is that of the task and whose
+            weights have the model's own names; None: there is none.
+        """
+        return None
+
     def test_notes(self) -> dict[str, str]:
         """What a record's `model` says of how the test was made."""
         return {}

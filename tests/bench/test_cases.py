@@ -84,6 +84,13 @@ def test_peers_follow_the_methods_and_say_which_of_them_they_are_like() -> None:
     assert cases[2].config["grad"] == {"_target_": "symadj.grad.Adjoint"}
 
 
+def test_peers_may_differentiate_inside_a_field_in_one_way() -> None:
+    for trace, tail in (("tangent", ""), ("autograd", ", autograd trace")):
+        cases = small_cases("grads=[]", "peers=[torchdiffeq,diffrax]", f"peer_traces=[{trace}]")
+        names = ("torchdiffeq", "torchdiffeq adjoint", "diffrax")
+        assert [case.label for case in cases] == [f"{name}{tail}" for name in names]
+
+
 def test_a_row_of_the_users_own_differs_in_what_it_says() -> None:
     stages = "['grad.store=stages','grad=symplectic']"
     loose = "['solver.rtol=1e-2','measure.memory=profiler']"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from symadj.bench.problem import BenchProblem, Reference
 from symadj.config.bench import BenchSettings
 from symadj.models.layers import ACTIVATIONS
 from symadj.records.record import RunRecord
+from symadj.tasks.density import Density
 from tests.bench.small import small_cases
 
 pytest.importorskip("diffrax")
@@ -78,6 +80,45 @@ def test_what_it_cannot_do_is_a_status(override: str, status: str, complaint: st
     (record,) = measure([case], HOW, None)
     assert record.status == status
     assert complaint in (record.error or {})["message"]
+
+
+class Alike(Density):
+    """A task of a user's own, of which the peer knows nothing."""
+
+
+class Offering(Density):
+    """One that offers its problem in JAX: of the flow, half the loss."""
+
+    def loss(self, *given: Any) -> torch.Tensor:
+        return super().loss(*given) / 2
+
+    def jax_problem(self, problem: BenchProblem, tangent: bool) -> Any:
+        flow = importlib.import_module("symadj.bench.peers.jax_flow").JaxFlow(problem, tangent)
+        whole = flow.loss
+
+        def half(stepping: Any) -> Any:
+            def value(*given: Any) -> Any:
+                loss, solves = whole(stepping)(*given)
+                return loss / 2, solves
+
+            return value
+
+        flow.loss = half
+        return flow
+
+
+def test_a_task_of_a_users_own_offers_its_problem() -> None:
+    own = f"task._target_={__name__}.Offering"
+    for record in rows(own, "solver=midpoint", "solver.num_steps=3").values():
+        assert record.status == "ok", record.error
+        assert record.metrics["gradient_error_float64"] < 1e-12
+
+
+def test_a_task_without_a_problem_in_jax_is_incompatible() -> None:
+    (case, _) = cases(f"task._target_={__name__}.Alike")
+    (record,) = measure([case], HOW, None)
+    assert record.status == "incompatible"
+    assert "jax_problem" in (record.error or {})["message"]
 
 
 def test_where_it_lacks_the_solver_another_one_of_that_order_stands_in() -> None:

@@ -12,6 +12,7 @@ import peers
 from harness import main
 from harness.command import APPS
 from harness.results import FILE
+from peers_figure import figure_of, look
 from symadj.bench.cases import groups
 from symadj.config.bench import bench_settings
 from symadj.figures.style import METHOD_STYLE
@@ -46,7 +47,7 @@ def runs() -> pd.DataFrame:
 
 
 def test_ratios_say_what_was_aimed_at_and_what_was_missed() -> None:
-    table = peers.ratios(runs(), list(LABELS))
+    table = peers.ratios(runs(), list(LABELS), peers.TARGETS)
     time = table.loc["time: symplectic to torchdiffeq adjoint, autograd"]
     assert list(time) == ["0.3 (0.35)", "0.6 (0.45: missed)"]
     # The faster one of diffrax's rows is below the line.
@@ -60,14 +61,28 @@ def test_ratios_say_what_was_aimed_at_and_what_was_missed() -> None:
     assert set(table.loc["time: symplectic_stages to symplectic"]) == {MISSING}
 
 
+def test_the_fastest_of_several_rows_is_the_one_whose_memory_counts() -> None:
+    rows = runs().replace({"grad": {"diffrax": "torchdiffeq", "symplectic_compiled": "aca"}})
+    fast = rows.loc[(rows["data.name"] == "toy") & (rows["grad"] == "symplectic")].copy()
+    fast["grad"], fast["seconds.iteration.median"] = "symplectic_stages", 0.22
+    fast["memory.peak_bytes"] = 0.25 * 2**20
+    table = peers.ratios(
+        pd.concat([rows, fast], ignore_index=True).replace({"data.name": {"toy": "conv"}}),
+        ["conv", "GAS"],
+        peers.USER_TARGETS,
+    )
+    assert list(table["conv"]) == ["1.1 (1.3)", "0.25 (0.1: missed)", MISSING, MISSING]
+    assert list(table["GAS"])[:2] == ["3", "2"]
+
+
 def test_variants_have_the_look_of_their_method_and_are_told_apart() -> None:
-    assert peers.look("symplectic") == (METHOD_STYLE["symplectic"], True)
+    assert look("symplectic") == (METHOD_STYLE["symplectic"], True)
     for label in ("symplectic_stages", "symplectic_compiled"):
-        assert peers.look(label) == (METHOD_STYLE["symplectic"], False)
+        assert look(label) == (METHOD_STYLE["symplectic"], False)
     adjoint = METHOD_STYLE["torchdiffeq adjoint"]
-    assert peers.look("torchdiffeq adjoint") == (adjoint, True)
-    assert peers.look("torchdiffeq adjoint, autograd trace") == (adjoint, False)
-    assert peers.look("matrix products")[0] not in METHOD_STYLE.values()
+    assert look("torchdiffeq adjoint") == (adjoint, True)
+    assert look("torchdiffeq adjoint, autograd trace") == (adjoint, False)
+    assert look("matrix products")[0] not in METHOD_STYLE.values()
 
 
 def test_a_row_with_settings_of_its_own_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +115,14 @@ def test_tables_and_a_figure_of_every_problem(
     monkeypatch.setattr(peers, "PEERS", ("torchdiffeq",))
     out = tmp_path / "out"
     assert main(peers.EXPERIMENT, ["--preset", "smoke", "--out", str(out)]) == 0
-    assert {"toy.md", "kdv.md", "ratios.md", "peers.png"} <= {path.name for path in out.iterdir()}
+    names = {path.name for path in out.iterdir()}
+    assert {"toy.md", "kdv.md", "ratios.md", "peers.png"} <= names
+    assert {"ratios_users.md", "profile_users.md", "peers_users.png"} <= names
+    assert {f"{name}.md" for name in peers.USERS} <= names
+    conv = (out / "conv.md").read_text()
+    assert "| torchdiffeq adjoint |" in conv
+    assert "autograd |" not in conv
+    assert "times 1, so" in conv
     toy, kdv = ((out / f"{name}.md").read_text() for name in ("toy", "kdv"))
     assert "| torchdiffeq adjoint, autograd |" in toy
     assert "| matrix products " in toy
@@ -109,3 +131,16 @@ def test_tables_and_a_figure_of_every_problem(
     assert "steps" in toy
     cells = json.loads((out / FILE).read_text())["cells"]
     assert {cell["record"]["status"] for cell in cells} == {"ok"}
+
+
+def test_problems_below_each_other_share_their_rows() -> None:
+    frame = pd.concat([runs().replace({"toy": a, "GAS": b}) for a, b in ("AB", "CD")])
+    for quartile in ("q1", "q3"):
+        frame[f"seconds.iteration.{quartile}"] = frame["seconds.iteration.median"]
+    frame["failure"] = ""
+    figure = figure_of(frame, ["A", "B", "C", "D"], ["diffrax", "symplectic", "other"], across=3)
+    panels = [ax for ax in figure.axes if ax.get_visible()]
+    assert len(panels) == 8
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in panels[:3]] == ["A", "B", "C"]
+    labels = [label.get_text() for label in panels[0].get_yticklabels()]
+    assert labels == ["diffrax", "symplectic"]

@@ -1,6 +1,7 @@
 """diffrax on the same problem, compiled as a whole.
 
-The problems as functions of JAX arrays: `symadj.bench.peers.jax_flow` and `jax_energy`.
+The problems as functions of JAX arrays: `symadj.bench.peers.jax_flow` and `jax_energy`, and what a
+task of a user's own offers by its `jax_problem`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class DiffraxCandidate:
     left alone it is ready for 4096.
 
     Args:
-        problem: a flow under the task `Density`, or an energy over a grid under `Physics`.
+        problem: a flow under the task `Density`, an energy over a grid under `Physics`, or a task
+            that has a `jax_problem`.
         peer: how the derivative inside the field is taken.
 
     Raises:
@@ -47,18 +49,15 @@ class DiffraxCandidate:
 
     def __init__(self, problem: BenchProblem, peer: Peer) -> None:
         parts = problem.parts
-        kind = _PROBLEMS.get(type(parts.task))
-        if kind is None or parts.device.type != "cpu":
-            raise IncompatibleError(
-                "the peer diffrax needs task=density or task=physics, and device=cpu."
-            )
+        if parts.device.type != "cpu":
+            raise IncompatibleError("the peer diffrax needs device=cpu.")
         self.problem = problem
         self.solver = parts.integrator.solver
         self.loss = float("nan")
         self._gradient: Mapping[str, Any] = {}
         self._counts = Counts({}, {})
         with precision(parts.dtype):
-            self.jax: JaxProblem = kind(problem, peer.tangent)
+            self.jax = _in_jax(problem, peer.tangent)
             self._inputs = self.jax.inputs(problem)
             self._step = self._compile()
 
@@ -121,6 +120,20 @@ class DiffraxCandidate:
         if solver.adaptive:
             return adaptive(solver.rtol, solver.atol, solver.first_step, max_steps)
         return on_grid(solver.fixed_grid(0.0, self.jax.T))
+
+
+def _in_jax(problem: BenchProblem, tangent: bool) -> JaxProblem:
+    """The task's own problem in JAX, or that of a task of symadj's."""
+    task = problem.parts.task
+    own: JaxProblem | None = task.jax_problem(problem, tangent)
+    if own is not None:
+        return own
+    if type(task) not in _PROBLEMS:
+        raise IncompatibleError(
+            "the peer diffrax needs task=density, task=physics, or a task that has its problem in "
+            "JAX (jax_problem)."
+        )
+    return _PROBLEMS[type(task)](problem, tangent)
 
 
 _PROBLEMS: dict[type[Any], Callable[[BenchProblem, bool], JaxProblem]] = {

@@ -89,9 +89,15 @@ def solver_of(method: str) -> Any:
 
 
 def solve(
-    field: Callable[..., Any], solver: Any, T: float, y0: Any, params: Params, how: Stepping
+    field: Callable[..., Any],
+    solver: Any,
+    T: float,
+    y0: Any,
+    params: Params,
+    how: Stepping,
+    times: Sequence[float] | None = None,
 ) -> tuple[Any, Solves]:
-    """y(T) of dy/dt = field(t, y, params), y(0) = y0."""
+    """y(T) of dy/dt = field(t, y, params), y(0) = y0, or y at each of the times."""
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(field),
         solver,
@@ -99,12 +105,15 @@ def solve(
         T,
         y0=y0,
         args=params,
+        saveat=diffrax.SaveAt(t1=True) if times is None else diffrax.SaveAt(ts=jnp.asarray(times)),
         throw=False,
         **how,
     )
     counts, ended = solution.stats, solution.result == diffrax.RESULTS.successful
-    end = jax.tree_util.tree_map(lambda ys: ys[0], solution.ys)
-    return end, Solves(counts["num_steps"], counts["num_accepted_steps"], ended)
+    ys = solution.ys
+    if times is None:
+        ys = jax.tree_util.tree_map(lambda ys: ys[0], ys)
+    return ys, Solves(counts["num_steps"], counts["num_accepted_steps"], ended)
 
 
 def adaptive(rtol: float, atol: float, first: float | None, max_steps: int) -> Stepping:
