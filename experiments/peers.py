@@ -27,7 +27,7 @@ import users
 from harness import Command, Drawn, Experiment, Preset, Results, Sheet, main
 from peers_figure import figure_of, shown
 from peers_targets import TARGETS, USER_TARGETS, Target, ratios
-from symadj.bench.cases import PRODUCTS, VARIANTS
+from symadj.bench.cases import VARIANTS
 from symadj.bench.profile import PARTS
 from symadj.report.frames import numbers, where
 from symadj.report.tables import pivot
@@ -91,17 +91,12 @@ NOTES_OURS = (
     "compiled: compile=true, which compiles the toy's flow alone; the larger fields are left to "
     "their own formulas, in blocks of rows that fit the cache, which are faster on a CPU.",
 )
-NOTE_PRODUCTS = (
-    f"{PRODUCTS.label}: as many products, of the same shapes, as one iteration of symplectic "
-    "needs, each of all rows at once, and nothing else; symadj's own come in blocks, a share of "
-    "the rows for each thread."
-)
 NOTE_PROFILE = (
-    "Parts in percent of the seconds under the profiler, which slows small operations down: "
-    "products of matrices; all other operations, and what is compiled, its products among it; the "
-    "autograd engine, "
-    "with the Python of the backward passes that it calls (of a replay all of it); error estimates "
-    "and step sizes; and the rest, the forward pass's Python and the launching of operations."
+    "Parts in percent of the seconds of evaluations that are not the timed ones: the field's "
+    "function without and with graph; vector-Jacobian products, by autograd through these graphs "
+    "(backpropagation's whole backward pass) or by a field's own formulas; compiled functions, "
+    "which do all of this at once; error estimates and step sizes; looks whether the field is "
+    "still the same and what it reaches; and the engine, stage arithmetic and loss included."
 )
 NOTE_USERS = (
     "A module of plain torch, which symadj, torchdiffeq and diffrax (the same function in JAX, a "
@@ -119,9 +114,7 @@ NOTE_DOPRI8 = (
 )
 
 
-def command(
-    name: str, overrides: Sequence[str], repeats: int, seconds: float, flow: bool
-) -> Command:
+def command(name: str, overrides: Sequence[str], repeats: int, seconds: float) -> Command:
     """All rows of a problem.
 
     Args:
@@ -129,7 +122,6 @@ def command(
         overrides: that make it.
         repeats: timed evaluations of every row.
         seconds: in all, about.
-        flow: whether its matrix products are counted.
     """
     rows = ",".join(f"{label}:{list(changes)!r}" for label, changes in ROWS.items())
     return Command(
@@ -139,7 +131,6 @@ def command(
             f"grads=[{','.join(GRADS)}]",
             *((f"rows={{{rows}}}",) if rows else ()),
             f"peers=[{','.join(PEERS)}]",
-            f"products={str(flow).lower()}",
             "profile=true",
             f"repeats={repeats}",
             f"threads={THREADS}",
@@ -153,17 +144,17 @@ def command(
 def user_command(name: str, repeats: int, seconds: float, *overrides: str) -> Command:
     """All rows of a problem of `USERS`; arguments as `command` has them."""
     chosen = (f"experiment={name}", "peer_traces=[tangent]", *overrides)
-    return replace(command(name, chosen, repeats, seconds, flow=False), config_dir=CONFIGS)
+    return replace(command(name, chosen, repeats, seconds), config_dir=CONFIGS)
 
 
 def cpu(_: Namespace) -> Preset:
     """The published sizes; there is nothing to reduce."""
     return Preset(
         [
-            command("toy", ("experiment=toy_sized",), 41, 110.0, flow=True),
-            command("GAS", ("experiment=gas_sized",), 15, 150.0, flow=True),
-            command("MINIBOONE", ("experiment=miniboone_sized",), 5, 380.0, flow=True),
-            command("KdV", ("experiment=kdv",), 5, 280.0, flow=False),
+            command("toy", ("experiment=toy_sized",), 41, 110.0),
+            command("GAS", ("experiment=gas_sized",), 15, 150.0),
+            command("MINIBOONE", ("experiment=miniboone_sized",), 5, 380.0),
+            command("KdV", ("experiment=kdv",), 5, 280.0),
             user_command("cnf_gas", 5, 180.0),
             user_command("cnf_toy", 15, 60.0),
             user_command("conv", 5, 300.0),
@@ -196,8 +187,8 @@ def smoke(_: Namespace) -> Preset:
     waves = ("experiment=kdv", "data.trajectories=2", "data.steps=4", "model.hidden=[4,4]")
     return Preset(
         [
-            command("toy", (*flow, "solver.rtol=1e-3", "solver.atol=1e-3"), 2, 20.0, flow=True),
-            command("KdV", (*waves, "train.batch_size=2"), 2, 30.0, flow=False),
+            command("toy", (*flow, "solver.rtol=1e-3", "solver.atol=1e-3"), 2, 20.0),
+            command("KdV", (*waves, "train.batch_size=2"), 2, 30.0),
             *(user_command(name, 2, 30.0, *TINY[name]) for name in USERS),
         ],
         ["Tiny networks; no result."],
@@ -234,7 +225,7 @@ def _part(
 def notes_of(name: str, runs: pd.DataFrame) -> list[str]:
     """What a reader of a problem's table must know."""
     if name in TITLES:
-        return [*NOTES, *NOTES_OURS, NOTE_DOPRI8 if name == "KdV" else NOTE_PRODUCTS]
+        return [*NOTES, *NOTES_OURS, *([NOTE_DOPRI8] if name == "KdV" else ())]
     first = runs.iloc[0]
     settings = {
         key.rpartition(".")[2]: first[f"config.{key}"]
@@ -247,7 +238,7 @@ def notes_of(name: str, runs: pd.DataFrame) -> list[str]:
 def order() -> list[str]:
     """The rows, symadj's first, and of these the symplectic method's."""
     own = sorted([*GRADS, *ROWS], key=lambda label: not label.startswith("symplectic"))
-    return [*own, *(peer.label for peer in VARIANTS), PRODUCTS.label]
+    return [*own, *(peer.label for peer in VARIANTS)]
 
 
 def table_of(runs: pd.DataFrame) -> pd.DataFrame:

@@ -97,8 +97,6 @@ def look(label: str) -> tuple[Style, bool]:
     known = [
         name for name in METHOD_STYLE if plain == name or plain.startswith((name + " ", name + ","))
     ]
-    if not known:
-        return Style("#8C8C8C", "*", "", (0, None)), True
     base = max(known, key=len)
     return METHOD_STYLE[base], plain == base
 

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from symadj.bench.cases import AUTOGRAD_TRACE as AUTOGRAD
-from symadj.bench.cases import PRODUCTS
 from symadj.report.frames import numbers, where
 from symadj.report.names import MISSING, resolve
 
@@ -111,20 +110,6 @@ TARGETS = (
         ("symplectic",),
         (f"torchdiffeq{AUTOGRAD}",),
         {"toy": 0.08, "GAS": 0.06, "MINIBOONE": 0.08},
-    ),
-    Target(
-        f"time: symplectic to the {PRODUCTS.label} alone",
-        "time",
-        ("symplectic",),
-        (PRODUCTS.label,),
-        {"MINIBOONE": 1.3},
-    ),
-    Target(
-        f"time: symplectic_stages to the {PRODUCTS.label} alone",
-        "time",
-        ("symplectic_stages",),
-        (PRODUCTS.label,),
-        {"MINIBOONE": 1.3},
     ),
     Target(
         "time: symplectic_stages to symplectic",

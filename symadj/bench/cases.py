@@ -50,8 +50,6 @@ VARIANTS = (
     Peer("diffrax", "diffrax"),
     Peer("diffrax", f"diffrax{AUTOGRAD_TRACE}", tangent=False),
 )
-PRODUCTS = Peer("torch", "matrix products")
-"""torch's own: the matrix products of the symplectic method and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Case:
     def solver(self) -> str:
         """The Runge-Kutta method that it steps with: other software may have another one."""
         method = str(self.config["solver"].get("method", ""))
-        return method if self.peer in (None, PRODUCTS) else STAND_INS.get(method, method)
+        return method if self.peer is None else STAND_INS.get(method, method)
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def _cases(
         # The section says which of symadj's methods does what the peer's does.
         *(
             Case(peer.label, {**shared, "grad": {"_target_": _like(peer)}}, peer, peer.tangent)
-            for peer in (*peers, *([PRODUCTS] if settings.products else ()))
+            for peer in peers
         ),
     )
     labels = [case.label for case in cases]
@@ -158,8 +156,6 @@ def _cases(
 
 
 def _like(peer: Peer) -> str:
-    if peer is PRODUCTS:
-        return "symadj.grad.Symplectic"
     if peer.package == "diffrax":
         return "symadj.grad.Checkpoint"
     return "symadj.grad.Adjoint" if peer.adjoint else "symadj.grad.Backprop"

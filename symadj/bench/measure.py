@@ -14,9 +14,8 @@ from typing import Any
 import torch
 
 from symadj.bench.candidate import Candidate, Lap, TorchCandidate
-from symadj.bench.cases import PRODUCTS, Case
+from symadj.bench.cases import Case
 from symadj.bench.problem import BenchProblem, Reference, hide_formulas, relative_error
-from symadj.bench.products import ProductsCandidate
 from symadj.bench.profile import seconds_by_part
 from symadj.config.bench import BenchSettings
 from symadj.ode.compiled import compile_seconds
@@ -258,8 +257,6 @@ def make_candidate(problem: BenchProblem, case: Case) -> Candidate:
         hide_formulas(problem.parts.model)
     if peer is None:
         return TorchCandidate(problem)
-    if peer == PRODUCTS:
-        return ProductsCandidate(problem)
     from symadj.bench.peers.torchdiffeq_peer import TorchdiffeqCandidate
 
     return TorchdiffeqCandidate(problem, peer)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from symadj.bench.cases import PRODUCTS, STAND_INS
+from symadj.bench.cases import STAND_INS
 from symadj.config.bench import BenchSettings
 from symadj.files import write_text
 from symadj.records.record import RunRecord
@@ -101,12 +101,7 @@ def table(group: Measured, quantities: Sequence[Quantity], wide: bool = True) ->
         if quantity is not CONVERGED or quantity.values(runs).notna().any()
     ]
     cells = pivot(runs, ["grad"], [], shown, quartiles=True, counts=False)
-    cells = cells.loc[list(runs["grad"])].rename_axis(index="method")
-    if PRODUCTS.label in cells.index:
-        # What computes no gradient is no method, and no best one.
-        own = cells.loc[PRODUCTS.label]
-        cells.loc[PRODUCTS.label] = [replace(cell, lower_is_better=None) for cell in own]
-    return cells
+    return cells.loc[list(runs["grad"])].rename_axis(index="method")
 
 
 def notes_of(groups: Sequence[Measured]) -> list[str]:
@@ -168,12 +163,6 @@ def _remarks(how: BenchSettings, records: Sequence[RunRecord]) -> list[tuple[boo
             "dop853: torchdiffeq and diffrax do not have it. In its place stands dopri8, of order "
             "8 too (Prince and Dormand, 13 stages): their gradients are those of another "
             "discretisation, in float64 on the same steps as well.",
-        ),
-        (
-            PRODUCTS.label in labels,
-            f"{PRODUCTS.label}: as many products, of the same shapes, as one iteration of "
-            "symplectic needs for the values, tangents, cotangents and weights of its networks, in "
-            "memory that is there already; nothing else.",
         ),
     ]
 

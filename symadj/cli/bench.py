@@ -24,7 +24,6 @@ SETTINGS = (
     ("peers=[torchdiffeq,diffrax]", "other software beside them (pip install 'symadj[peers]')"),
     ("traces=[tangent,autograd]", "a flow's trace in two ways, side by side"),
     ("peer_traces=[tangent]", "of a field of your own, one row of each peer"),
-    ("products=true", "the time of symplectic's matrix products alone"),
     ("solvers=[dopri5,bosh3]", "an axis: solvers; solver.rtol, solver.atol hold for all"),
     ("batch=[100,1000]", "an axis: batch sizes"),
     ("steps=[10,100]", "an axis: numbers of fixed steps"),

@@ -36,7 +36,6 @@ class BenchSettings(RunSettings):
             for a network without tangents. With both every method has a row of each.
         peer_traces: the same of the peers, which have a row of each. A field of your own is
             differentiated in one way whatever this says, so that one of them is enough.
-        products: whether a row times nothing but the matrix products of the symplectic method.
         profile: whether the seconds of symadj's rows are told apart, as metrics "profile/PART" by
             `symadj.bench.profile`.
         repeats: timed evaluations of each row.
@@ -64,7 +63,6 @@ class BenchSettings(RunSettings):
     peers: list[str] = field(default_factory=list)
     traces: list[str] = field(default_factory=lambda: ["tangent"])
     peer_traces: list[str] = field(default_factory=lambda: list(TRACES))
-    products: bool = False
     profile: bool = False
     repeats: int = 5
     warmup: int = 1
@@ -97,7 +95,7 @@ class BenchSettings(RunSettings):
             values = list(getattr(self, name))
             if len(set(values)) < len(values):
                 raise InputError(f"{name}={values} holds a value twice.")
-        if not (self.grads or self.rows or self.peers or self.products):
+        if not (self.grads or self.rows or self.peers):
             raise InputError("nothing to measure: give grads=[...], rows={...} or peers=[...].")
         if self.autocast is not None and self.autocast not in AUTOCAST:
             raise InputError(

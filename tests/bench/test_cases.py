@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from symadj.bench.cases import PRODUCTS, groups
+from symadj.bench.cases import groups
 from symadj.config.bench import bench_settings
 from symadj.config.compose import run_settings
 from symadj.errors import InputError
@@ -148,12 +148,6 @@ def test_rows_go_along_the_axes() -> None:
 def test_rows_that_cannot_be_used_are_refused(rows: str, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         small_cases("grads=[aca]", f"rows={rows}")
-
-
-def test_matrix_products_are_a_row_of_their_own() -> None:
-    *_, last = small_cases("grads=[aca]", "products=true", "solver=dop853")
-    assert last.peer == PRODUCTS
-    assert last.solver == "dop853"
 
 
 def test_other_software_has_a_stand_in_for_dop853() -> None:

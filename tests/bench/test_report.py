@@ -76,15 +76,6 @@ def test_cells_have_their_units_and_the_best_of_a_column_is_marked() -> None:
     assert set(lines) >= {"aca", "symplectic", "method"}
 
 
-def test_matrix_products_alone_are_no_best_method() -> None:
-    products = record("matrix products", 1.0, MIB, 0.0, memory=None, metrics={}, evaluations={})
-    text = markdown([measured(record("aca", 2.0, MIB, 1e-7), products)])
-    assert "| **2 [2, 2]** |" in text
-    assert "1 [1, 1] |" in text
-    assert "**1 [1, 1]**" not in text
-    assert "matrix products: as many products" in text
-
-
 def test_another_tableau_in_the_place_of_ours_is_told() -> None:
     own = record("symplectic", 1.0, MIB, 0.0, solver="dop853")
     other = record("diffrax", 1.0, MIB, 0.0, solver="dopri8")

@@ -82,7 +82,6 @@ def test_variants_have_the_look_of_their_method_and_are_told_apart() -> None:
     adjoint = METHOD_STYLE["torchdiffeq adjoint"]
     assert look("torchdiffeq adjoint") == (adjoint, True)
     assert look("torchdiffeq adjoint, autograd trace") == (adjoint, False)
-    assert look("matrix products")[0] not in METHOD_STYLE.values()
 
 
 def test_a_row_with_settings_of_its_own_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,8 +124,6 @@ def test_tables_and_a_figure_of_every_problem(
     assert "times 1, so" in conv
     toy, kdv = ((out / f"{name}.md").read_text() for name in ("toy", "kdv"))
     assert "| torchdiffeq adjoint, autograd |" in toy
-    assert "| matrix products " in toy
-    assert "matrix products" not in kdv
     assert "dopri8 in its place" in kdv
     assert "steps" in toy
     cells = json.loads((out / FILE).read_text())["cells"]
