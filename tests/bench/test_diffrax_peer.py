@@ -89,8 +89,8 @@ class Alike(Density):
 class Offering(Density):
     """One that offers its problem in JAX: of the flow, half the loss."""
 
-    def loss(self, *given: Any) -> torch.Tensor:
-        return super().loss(*given) / 2
+    def loss(self, model: Any, batch: torch.Tensor, integrator: Any) -> torch.Tensor:
+        return super().loss(model, batch, integrator) / 2
 
     def jax_problem(self, problem: BenchProblem, tangent: bool) -> Any:
         flow = importlib.import_module("symadj.bench.peers.jax_flow").JaxFlow(problem, tangent)

@@ -104,7 +104,7 @@ def test_compiled_rows_compile() -> None:
 
 
 def test_tables_and_a_figure_of_every_problem(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     pytest.importorskip("torchdiffeq")
     monkeypatch.setenv("SYMADJ_DATA", str(tmp_path / "data"))
@@ -128,6 +128,9 @@ def test_tables_and_a_figure_of_every_problem(
     assert "steps" in toy
     cells = json.loads((out / FILE).read_text())["cells"]
     assert {cell["record"]["status"] for cell in cells} == {"ok"}
+    capsys.readouterr()
+    assert main(peers.EXPERIMENT, ["--preset", "smoke", "--out", str(out), "--dry-run"]) == 0
+    assert "nothing is left to run" in capsys.readouterr().out
 
 
 def test_problems_below_each_other_share_their_rows() -> None:
