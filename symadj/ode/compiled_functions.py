@@ -163,8 +163,8 @@ def pull_step(
     The numbers are the times and h; the states the cotangent, y0 and the k_i that are needed.
 
     A compiler is free to hold what all stages need before it begins with one, or to leave their
-    gradients to the end. `symadj::after` forbids it: what a stage begins with comes out of it, and
-    what the one before has added to goes in.
+    gradients to the end. `symadj::after` forbids it: the state that a stage begins with comes out
+    of it, and what the one before has added to goes in.
     """
     *times, h = numbers
     cotangent, y0, *ks = states
@@ -177,7 +177,7 @@ def pull_step(
         parts += [(h * a) * pulled[j] for j, a in column]
         w = functools.reduce(torch.add, parts)
         if pulled:
-            t, state, w = torch.ops.symadj.after([t, state, w], use.sums)
+            state = torch.ops.symadj.after(state, use.sums)
         mu = pulled[i] = use.pull(t, state, w)
         total = total + mu
     return [total]
@@ -189,13 +189,13 @@ def _combined(y: Tensor, h: Tensor, terms: Terms, ks: dict[int, Tensor]) -> Tens
     return y
 
 
-def _after(tensors: Sequence[Tensor], done: Sequence[Tensor]) -> list[Tensor]:
-    """Copies of the tensors, made when the other ones are there."""
-    return [tensor.clone() for tensor in tensors]
+def _after(tensor: Tensor, done: Sequence[Tensor]) -> Tensor:
+    """A copy of the tensor, made when the other ones are there."""
+    return tensor.clone()
 
 
 _LIBRARY = torch.library.Library("symadj", "FRAGMENT")
-_LIBRARY.define("after(Tensor[] tensors, Tensor[] done) -> Tensor[]")
+_LIBRARY.define("after(Tensor tensor, Tensor[] done) -> Tensor")
 _LIBRARY.impl("after", _after, "CompositeExplicitAutograd")
 torch.library.register_fake("symadj::after", _after, lib=_LIBRARY)
 
@@ -223,6 +223,7 @@ class Functions:
         self.small = small
         self.given_up = False
         self._graphs: dict[Hashable, list[Graph]] = {}
+        self._cases: dict[Hashable, Graph] = {}
         self._replayed = device.type == "cuda"
         # Threads would wait for each other longer than they work.
         self._on_one_thread = small and device.type == "cpu"
@@ -236,9 +237,19 @@ class Functions:
 
         Sizes that have been others before are free from then on.
         """
-        graphs = self._graphs.setdefault(key, [])
+        case = key, tuple(x.shape for x in tensors)
+        if case not in self._cases and not self.given_up:
+            graph = self._made(self._graphs.setdefault(key, []), function, tensors)
+            if graph is not None:
+                self._cases[case] = graph
+        return self._cases.get(case)
+
+    def _made(
+        self, graphs: list[Graph], function: Traced, tensors: Sequence[Tensor]
+    ) -> Graph | None:
+        """One of these graphs, or a new one that joins them."""
         graph = next((one for one in graphs if one.fits(tensors)), None)
-        if graph is not None or self.given_up:
+        if graph is not None:
             return graph
         if len(graphs) >= MOST:
             self.give_up("its state has other sizes at every call")

@@ -141,7 +141,7 @@ def _class_places(kind: type) -> tuple[tuple[Mapping[str, Any], str], ...]:
         if one.__module__.partition(".")[0] in ("torch", "builtins", "typing", "abc"):
             continue
         own = vars(one)
-        places += [(own, name) for name in own if name not in ("__dict__", "__weakref__")]
+        places += [(own, name) for name in own if not name.startswith("__")]
         for function in filter(lambda f: isinstance(f, types.FunctionType), own.values()):
             names = sorted(globals_of(function.__code__))
             places += [(function.__globals__, name) for name in names]
