@@ -50,7 +50,7 @@ class CompiledField(Field):
         super().__init__(func, layout, params)
         self._functions: Functions | None = None
         self._graphs: dict[Hashable, Graph] = {}
-        self._sums: tuple[ParameterGradients, list[Tensor | None]] | None = None
+        self._sums: tuple[ParameterGradients, list[Tensor]] | None = None
 
     def probe(
         self, t: float, y: Tensor, *, again: Sequence[float] = (), t0: float | None = None
@@ -155,7 +155,9 @@ class CompiledField(Field):
         known = self._graphs.get((body, id(plan)))
         if known is None:
             traced = functools.partial(self._traced, body, plan, first)
-            sums = () if gradients is None else ParameterGradients(self.params, zeros=True).results()
+            sums = (
+                () if gradients is None else ParameterGradients(self.params, zeros=True).results()
+            )
             examples = [*inputs, *sums]
             known = self._functions.graph((body, plan), traced, examples)
             if known is None:
@@ -167,13 +169,17 @@ class CompiledField(Field):
         with torch.no_grad():
             return self._functions.run(known, inputs)
 
-    def _sums_of(
-        self, gradients: ParameterGradients, graph: Graph, first: int
-    ) -> list[Tensor | None]:
-        """The running sums of the gradients that the graph, from its input `first` on, adds to."""
+    def _sums_of(self, gradients: ParameterGradients, graph: Graph, first: int) -> list[Tensor]:
+        """The running sums that the graph, from its input `first` on, adds to.
+
+        In place of the sum of a parameter that is never reached, the parameter, which stays as it
+        is.
+        """
         if self._sums is None or self._sums[0] is not gradients:
-            used = [first + i in graph.used for i in range(len(self.params))]
-            sums = [gradients.of(p) if u else None for p, u in zip(self.params, used, strict=True)]
+            sums = [
+                total if first + i in graph.used and (total := gradients.of(p)) is not None else p
+                for i, p in enumerate(self.params)
+            ]
             self._sums = gradients, sums
         return self._sums[1]
 
@@ -201,6 +207,11 @@ class CompiledField(Field):
         if versions != [x._version for x in held]:
             raise ChangedError
         return results
+
+
+def _zeros(parameter: Tensor) -> Tensor:
+    """As a running sum begins."""
+    return torch.zeros_like(parameter, memory_format=torch.contiguous_format)
 
 
 class CompiledSteps(RungeKutta):

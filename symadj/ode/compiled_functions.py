@@ -122,9 +122,7 @@ def value(
     return [use.value(numbers[0], states[0])]
 
 
-def step(
-    use: Use, plan: Plan, numbers: Sequence[Tensor], states: Sequence[Tensor]
-) -> list[Tensor]:
+def step(use: Use, plan: Plan, numbers: Sequence[Tensor], states: Sequence[Tensor]) -> list[Tensor]:
     """y1 and the wanted k_i at the times t_i, and the ratio where errors are estimated.
 
     The numbers are the times, h and, for the ratio, rtol and atol; the states y0 and k0.
@@ -148,9 +146,7 @@ def step(
     return results
 
 
-def pull(
-    use: Use, plan: None, numbers: Sequence[Tensor], states: Sequence[Tensor]
-) -> list[Tensor]:
+def pull(use: Use, plan: None, numbers: Sequence[Tensor], states: Sequence[Tensor]) -> list[Tensor]:
     """(df/dy)^T w from t, y and w."""
     return [use.pull(numbers[0], *states)]
 

@@ -62,10 +62,10 @@ class Graph:
             if not node.users:
                 graph.graph.erase_node(node)
         graph.recompile()
-        self._fakes = [fakes[i] for i in self.used]
+        used: list[Any] = [fakes[i] for i in self.used]
         with torch.no_grad(), tracing(TracingContext(mode)):
-            self._compiled = compile_fx(graph, self._fakes, config_patches=options)
-        self._guards = self._shapes.produce_guards_expression(self._fakes, ignore_static=False)
+            self._compiled: Any = compile_fx(graph, used, config_patches=options)
+        self._guards = self._shapes.produce_guards_expression(used, ignore_static=False)
 
     def fits(self, tensors: Sequence[Tensor]) -> bool:
         """Whether it may be called with tensors of these sizes."""
