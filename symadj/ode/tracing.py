@@ -93,6 +93,15 @@ def _fake(mode: Any, x: Tensor, dims: Dims) -> Tensor:
 
 
 def _refuse_random(graph: torch.fx.GraphModule) -> None:
-    for node in graph.graph.nodes:
-        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
-            raise RuntimeError("it draws random numbers")
+    if any(_draws(node) for node in graph.graph.nodes):
+        raise RuntimeError("it draws random numbers")
+
+
+def _draws(node: torch.fx.Node) -> bool:
+    """Whether it is an operation that draws; one with dropout does not where that has p = 0."""
+    target: Any = node.target
+    if torch.Tag.nondeterministic_seeded not in getattr(target, "tags", ()):
+        return False
+    names = [argument.name for argument in target._schema.arguments]
+    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    return "dropout_p" not in names or bool(given.get("dropout_p", 0))

@@ -303,7 +303,7 @@ class Hamiltonian(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+        self.net = nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 1, bias=False)).double()
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         with torch.enable_grad():
