@@ -15,6 +15,8 @@ from symadj.ode.situation import MOST_ITEMS, PLAIN, Situation, globals_of
 # Whose parts a `Situation` visits by itself, and what counts as a whole.
 _WALKED = (types.FunctionType, types.MethodType, functools.partial, list, tuple, dict)
 _WHOLE = (type, types.ModuleType, types.BuiltinFunctionType)
+# Whose classes and globals nobody changes.
+_LIBRARIES = frozenset({"abc", "builtins", "symadj", "torch", "typing"})
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -138,7 +140,7 @@ def _class_values(kind: type) -> Hashable:
 def _class_places(kind: type) -> tuple[tuple[Mapping[str, Any], str], ...]:
     places: list[tuple[Mapping[str, Any], str]] = []
     for one in kind.__mro__:
-        if one.__module__.partition(".")[0] in ("torch", "builtins", "typing", "abc"):
+        if one.__module__.partition(".")[0] in _LIBRARIES:
             continue
         own = vars(one)
         places += [(own, name) for name in own if not name.startswith("__")]
