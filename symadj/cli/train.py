@@ -34,7 +34,7 @@ SETTINGS = (
     ("seed=1", "of every random number; the same seed gives the same losses"),
     ("device=cpu dtype=float64 threads=2", "where and how precisely"),
     ("devices=2", "share every batch among two GPUs, or two processes on the CPU"),
-    ("compile=true", "the solver's step and the gradient's by torch.compile (grad=symplectic)"),
+    ("compile=true", "the solver's step and the gradient's compiled (grad=symplectic)"),
     ("name=NAME out=DIR", "name of the run directory and where it is made"),
     ("resume=RUN_DIR", "go on with a training that was cut off"),
     ("launcher.workers=2", "with -m: so many jobs at once, each in a process of its own"),

@@ -231,11 +231,11 @@ class _BackwardSolve:
         """The larger of the errors of y and lambda (and g), in units of the tolerance."""
         assert attempt.y1 is not None
         if self.norm_of_all is not None:
-            scale = error_scale(self.settings, attempt.y0, attempt.y1)
+            scale = error_scale(self.settings.tolerances, attempt.y0, attempt.y1)
             of_params = self.quadrature.scaled(self.settings)
             return ratio_of([self._all(e / scale, of_params) for e in estimates])
         ratios = [
-            error_ratio(self.settings, self.norm, a, b, [e[i] for e in estimates])
+            error_ratio(self.settings.tolerances, self.norm, a, b, [e[i] for e in estimates])
             for i, (a, b) in enumerate(zip(attempt.y0, attempt.y1, strict=True))
         ]
         ratio_of_params = self.quadrature.ratio(self.settings)

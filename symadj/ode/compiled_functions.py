@@ -1,46 +1,52 @@
-"""The functions of tensors that `symadj.ode.compiled` has compiled, and their compilation."""
+"""What `symadj.ode.compiled` compiles, and what it has compiled so far."""
 
 from __future__ import annotations
 
 import functools
 import time
-import types
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vjp
 
+from symadj.ode.contents import ChangedError, Contents
+from symadj.ode.control import error_ratio
+from symadj.ode.field import grad_or_none
 from symadj.ode.layout import StateLayout
 from symadj.ode.methods import RungeKutta
 from symadj.ode.methods.linear import Terms
+from symadj.ode.tracing import Graph
 from symadj.threads import given_threads
 from symadj.warn import warn
 
-Func = Callable[..., Any]
-
-Plan = tuple[tuple[tuple[int, Terms | None], ...], Terms]
-"""The wanted stages with their rows (None: the end of the step) and the weights b."""
+Plan = tuple[tuple[tuple[int, Terms | None], ...], Terms, tuple[Terms, ...]]
+"""The wanted stages with their rows (None: the end of the step), the weights b, and those of the
+error estimates."""
 
 BackPlan = tuple[tuple[int, Terms, float | None, Terms], ...]
 """(stage, its row, its weight b_i, its column) of the stages, the last one first."""
 
 # A field of fewer multiplications in one evaluation (parameters times points) takes about as long
-# to launch as to compute: the default flow of digits is one, which takes 20 % less time compiled;
-# a toy's, an eighth as large, takes half.
+# to launch as to compute.
 SMALL = 1 << 23
+
+# Fields that differ in plain values, or in sizes, and are compiled each for itself.
+MOST = 8
 
 
 @functools.cache
-def plan_of(solver: RungeKutta, adaptive: bool) -> Plan:
-    """What an attempt needs, with the error estimate's stages where steps are adaptive."""
+def plan_of(solver: RungeKutta, judged: bool, rated: bool) -> Plan:
+    """What an attempt needs, with the stages of the error estimate where it is judged.
+
+    With the estimate's weights where its ratio is to be had, too.
+    """
     wanted = set(solver.solution_stages)
-    if adaptive:
+    if judged:
         for weights in (solver.tableau.b_err, solver.tableau.b_err_low):
             wanted.update(solver.tableau.closure(weights) if weights else ())
     rows = ((i, None if i == solver.end else solver.rows[i]) for i in sorted(wanted - {0}))
-    return tuple(rows), solver.b
+    return tuple(rows), solver.b, solver.errors if rated else ()
 
 
 @functools.cache
@@ -59,25 +65,118 @@ def back_plan_of(solver: RungeKutta) -> BackPlan:
     )
 
 
-def _value(func: Func, layout: StateLayout, t: Tensor, y: Tensor) -> Tensor:
-    """f(t, y)."""
-    return layout.flatten(func(t, layout.unflatten(y)))
+class Use:
+    """A field as the functions below use it, on the tensors of one call.
+
+    Args:
+        func: the user's module.
+        layout: of the state.
+        params: which receive gradients.
+        sums: of these gradients.
+    """
+
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        layout: StateLayout,
+        params: Sequence[Tensor],
+        sums: Sequence[Tensor],
+    ) -> None:
+        self.func = func
+        self.layout = layout
+        self.params = params
+        self.sums = sums
+
+    def traced(self, t: Tensor, y: Tensor) -> Tensor:
+        """f(t, y) with its graph."""
+        layout = self.layout
+        return layout.flatten(self.func(t.to(layout.time_dtype), layout.unflatten(y))).contiguous()
+
+    def value(self, t: Tensor, y: Tensor) -> Tensor:
+        """f(t, y)."""
+        return self.traced(t, y.detach().requires_grad_()).detach()
+
+    def pull(self, t: Tensor, y: Tensor, cotangent: Tensor) -> Tensor:
+        """(df/dy)^T w; (df/dtheta)^T w is added to the sums in place."""
+        leaf = y.detach().requires_grad_()
+        k = self.traced(t, leaf)
+        of_y, *of_params = grad_or_none([k], [leaf, *self.params], [cotangent])
+        for total, gradient in zip(self.sums, of_params, strict=True):
+            if gradient is not None:
+                total.add_(gradient)
+        return torch.zeros_like(y) if of_y is None else of_y.contiguous()
 
 
-def _step(
-    func: Func, layout: StateLayout, plan: Plan, t: Tensor, h: Tensor, y0: Tensor, k0: Tensor
+Traced = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+
+P = TypeVar("P")
+
+Body = Callable[[Use, P, Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
+"""Results from a field, a plan, numbers (scalar tensors of float64) and states."""
+
+
+def value(
+    use: Use, plan: None, numbers: Sequence[Tensor], states: Sequence[Tensor]
 ) -> list[Tensor]:
-    """y1 and the wanted k_i at the times t_i."""
-    rows, b = plan
-    ks: dict[int, Tensor] = {0: k0}
-    y1: Tensor | None = None
-    for n, (i, terms) in enumerate(rows):
+    """f(t, y)."""
+    return [use.value(numbers[0], states[0])]
+
+
+def step(use: Use, plan: Plan, numbers: Sequence[Tensor], states: Sequence[Tensor]) -> list[Tensor]:
+    """y1 and the wanted k_i at the times t_i, and the ratio where errors are estimated.
+
+    The numbers are the times, h and, for the ratio, rtol and atol; the states y0 and k0.
+    """
+    rows, b, errors = plan
+    h = numbers[len(rows)]
+    y0, ks = states[0], {0: states[1]}
+    y1 = None
+    for t, (i, terms) in zip(numbers, rows, strict=False):
         state = _combined(y0, h, b if terms is None else terms, ks)
         if terms is None:
             y1 = state
-        ks[i] = _value(func, layout, t[n], state)
+        ks[i] = use.value(t, state)
     y1 = _combined(y0, h, b, ks) if y1 is None else y1
-    return [y1, *(ks[i] for i, _ in rows)]
+    results = [y1, *(ks[i] for i, _ in rows)]
+    if errors:
+        zero = torch.zeros_like(y0)
+        estimates = [_combined(zero, h, terms, ks) for terms in errors]
+        rtol, atol = numbers[-2:]
+        results.append(error_ratio((rtol, atol), use.layout.rms, y0, y1, estimates))
+    return results
+
+
+def pull(use: Use, plan: None, numbers: Sequence[Tensor], states: Sequence[Tensor]) -> list[Tensor]:
+    """(df/dy)^T w from t, y and w."""
+    return [use.pull(numbers[0], *states)]
+
+
+def pull_step(
+    use: Use, plan: BackPlan, numbers: Sequence[Tensor], states: Sequence[Tensor]
+) -> list[Tensor]:
+    """The cotangent of y0 for one of y1, as `symadj.grad.Symplectic`; all stages in turn.
+
+    The numbers are the times and h; the states the cotangent, y0 and the k_i that are needed.
+
+    A compiler is free to hold what all stages need before it begins with one, or to leave their
+    gradients to the end. `symadj::after` forbids it: the state that a stage begins with comes out
+    of it, and what the one before has added to goes in.
+    """
+    *times, h = numbers
+    cotangent, y0, *ks = states
+    earlier = [i for i, *_ in reversed(plan[1:])]
+    known, pulled = dict(zip(earlier, ks, strict=True)), dict[int, Tensor]()
+    total = cotangent
+    for t, (i, row, weight, column) in zip(times, plan, strict=True):
+        state = _combined(y0, h, row, known)
+        parts = [] if weight is None else [(h * weight) * cotangent]
+        parts += [(h * a) * pulled[j] for j, a in column]
+        w = functools.reduce(torch.add, parts)
+        if pulled:
+            state = torch.ops.symadj.after(state, use.sums)
+        mu = pulled[i] = use.pull(t, state, w)
+        total = total + mu
+    return [total]
 
 
 def _combined(y: Tensor, h: Tensor, terms: Terms, ks: dict[int, Tensor]) -> Tensor:
@@ -86,71 +185,13 @@ def _combined(y: Tensor, h: Tensor, terms: Terms, ks: dict[int, Tensor]) -> Tens
     return y
 
 
-def _pull(
-    func: Func,
-    layout: StateLayout,
-    t: Tensor,
-    y: Tensor,
-    cotangent: Tensor,
-    names: Sequence[str],
-    params: Sequence[Tensor],
-    sums: Sequence[Tensor],
-) -> Tensor:
-    """(df/dy)^T w; (df/dtheta)^T w is added to the sums in place."""
-
-    def f(y: Tensor, params: Sequence[Tensor]) -> Tensor:
-        given = dict(zip(names, params, strict=True))
-        k = functional_call(cast(nn.Module, func), given, (t, layout.unflatten(y)))
-        return layout.flatten(k)
-
-    back = vjp(f, y, params)[1]
-    of_y, of_params = back(cotangent)
-    for total, gradient in zip(sums, of_params, strict=True):
-        total.add_(gradient)
-    return of_y
-
-
-def _pull_step(
-    func: Func,
-    layout: StateLayout,
-    plan: BackPlan,
-    t: Tensor,
-    h: Tensor,
-    y0: Tensor,
-    ks: Sequence[Tensor | None],
-    cotangent: Tensor,
-    names: Sequence[str],
-    params: Sequence[Tensor],
-    sums: Sequence[Tensor],
-) -> Tensor:
-    """The cotangent of y0 for one of y1, as `symadj.grad.Symplectic`; all stages in turn.
-
-    A compiler is free to hold what all stages need before it begins with one, or to leave their
-    gradients to the end. `symadj::after` forbids it: what a stage begins with comes out of it, and
-    what the one before has added to goes in.
-    """
-    known: dict[int, Tensor] = {i: k for i, k in enumerate(ks) if k is not None}
-    pulled: dict[int, Tensor] = {}
-    total = cotangent
-    for n, (i, row, weight, column) in enumerate(plan):
-        state = _combined(y0, h, row, known)
-        parts = [] if weight is None else [(h * weight) * cotangent]
-        parts += [(h * a) * pulled[j] for j, a in column]
-        t_i, w = t[n], functools.reduce(torch.add, parts)
-        if pulled:
-            t_i, state, w = torch.ops.symadj.after([t_i, state, w], sums)
-        mu = pulled[i] = _pull(func, layout, t_i, state, w, names, params, sums)
-        total = total + mu
-    return total
-
-
-def _after(tensors: Sequence[Tensor], done: Sequence[Tensor]) -> list[Tensor]:
-    """Copies of the tensors, made when the other ones are there."""
-    return [tensor.clone() for tensor in tensors]
+def _after(tensor: Tensor, done: Sequence[Tensor]) -> Tensor:
+    """A copy of the tensor, made when the other ones are there."""
+    return tensor.clone()
 
 
 _LIBRARY = torch.library.Library("symadj", "FRAGMENT")
-_LIBRARY.define("after(Tensor[] tensors, Tensor[] done) -> Tensor[]")
+_LIBRARY.define("after(Tensor tensor, Tensor[] done) -> Tensor")
 _LIBRARY.impl("after", _after, "CompositeExplicitAutograd")
 torch.library.register_fake("symadj::after", _after, lib=_LIBRARY)
 
@@ -167,54 +208,64 @@ class Functions:
 
     Attributes:
         seconds: spent on compiling in this process.
+        made: the number of functions compiled in this process.
     """
 
     seconds = 0.0
+    made = 0
 
     def __init__(self, name: str, device: torch.device, small: bool) -> None:
         self.name = name
         self.small = small
         self.given_up = False
-        self.ready: set[str] = set()
+        self._graphs: dict[Hashable, list[Graph]] = {}
+        self._cases: dict[Hashable, Graph] = {}
         self._replayed = device.type == "cuda"
         # Threads would wait for each other longer than they work.
         self._on_one_thread = small and device.type == "cpu"
-        how: dict[str, Any] = {"mode": "reduce-overhead" if device.type == "cuda" else "default"}
+        self._options: dict[str, Any] = {"triton.cudagraphs": True} if self._replayed else {}
         if self._on_one_thread:
             # No Python between the kernels.
-            how = {"options": {"cpp_wrapper": True}}
-        # Each has a code object of its own: torch bounds the number of variants of one.
-        self._compiled: dict[str, Callable[..., Any]] = {
-            name: torch.compile(_copy_of(function), fullgraph=True, dynamic=False, **how)
-            for name, function in (
-                ("value", _value),
-                ("step", _step),
-                ("pull", _pull),
-                ("pull_step", _pull_step),
-            )
-        }
+            self._options = {"cpp_wrapper": True}
 
-    def run(self, name: str, *arguments: Any) -> Any:
-        """The function's result, or None where it is not compiled."""
-        if self.given_up:
+    def graph(self, key: Hashable, function: Traced, tensors: Sequence[Tensor]) -> Graph | None:
+        """The function for tensors of these sizes, compiled if need be; None: it cannot be.
+
+        Sizes that have been others before are free from then on.
+        """
+        case = key, tuple(x.shape for x in tensors)
+        if case not in self._cases and not self.given_up:
+            graph = self._made(self._graphs.setdefault(key, []), function, tensors)
+            if graph is not None:
+                self._cases[case] = graph
+        return self._cases.get(case)
+
+    def _made(
+        self, graphs: list[Graph], function: Traced, tensors: Sequence[Tensor]
+    ) -> Graph | None:
+        """One of these graphs, or a new one that joins them."""
+        graph = next((one for one in graphs if one.fits(tensors)), None)
+        if graph is not None:
+            return graph
+        if len(graphs) >= MOST:
+            self.give_up("its state has other sizes at every call")
             return None
-        if name in self.ready:
-            try:
-                return self._called(name, arguments)
-            except _compiler_errors() as error:
-                # It has changed into something that must be compiled anew, once too often.
-                self.give_up(_reason(error))
-                return None
+        dims = [
+            [any(size != graph.sizes[i][d] for graph in graphs) for d, size in enumerate(x.shape)]
+            for i, x in enumerate(tensors)
+        ]
         started = time.perf_counter()
         try:
-            result = self._called(name, arguments)
-        except _compiler_errors() as error:
+            with given_threads(1 if self._on_one_thread else None):
+                graph = Graph(function, tensors, dims, self._options)
+        except Exception as error:
             self.give_up(_reason(error))
             return None
         finally:
             Functions.seconds += time.perf_counter() - started
-        self.ready.add(name)
-        return result
+        Functions.made += 1
+        graphs.append(graph)
+        return graph
 
     def give_up(self, reason: str) -> None:
         """Nothing of these fields is compiled from now on; says so once."""
@@ -226,51 +277,37 @@ class Functions:
                 "silence this."
             )
 
-    def _called(self, name: str, arguments: tuple[Any, ...]) -> Any:
-        function = self._compiled[name]
+    def run(self, graph: Graph, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The results of a graph."""
         if self._on_one_thread:
             with given_threads(1):
-                return function(*arguments)
-        result = function(*arguments)
-        if not self._replayed:
-            return result
+                return graph(tensors)
+        results = graph(tensors)
         # A replayed CUDA graph writes into the memory of its last results.
-        if isinstance(result, Tensor):
-            return result.clone()
-        return [tensor.clone() for tensor in result]
+        return [result.clone() for result in results] if self._replayed else results
 
 
-_KNOWN: dict[Hashable, Functions] = {}
+_KNOWN: dict[Hashable, dict[Hashable, Functions]] = {}
 
 
-def functions_of(func: Func, layout: StateLayout, params: Sequence[Tensor]) -> Functions:
-    """Those of all fields of this class, these shapes, dtype and device."""
+def functions_of(func: Callable[..., Any], layout: StateLayout, contents: Contents) -> Functions:
+    """Those of all fields of this class, dtype and device that hold the same but for tensors."""
+    points = layout.shapes[0][0] if layout.shapes[0] else 1
+    weights = sum(x.numel() for x in contents.tensors if isinstance(x, nn.Parameter))
+    small = points * weights < SMALL
+    ranks = tuple(map(len, layout.shapes))
     kind = type(func)
-    key = (kind, layout, tuple((p.shape, p.dtype) for p in params))
-    if key not in _KNOWN:
-        points = layout.shapes[0][0] if layout.shapes[0] else 1
-        small = points * sum(p.numel() for p in params) < SMALL
-        _KNOWN[key] = Functions(kind.__qualname__, layout.device, small)
-    return _KNOWN[key]
-
-
-def _copy_of(function: Any) -> Any:
-    return types.FunctionType(
-        function.__code__.replace(), function.__globals__, function.__name__, closure=None
-    )
-
-
-def _compiler_errors() -> tuple[type[Exception], ...]:
-    from torch._dynamo import exc
-    from torch._inductor.exc import InductorError
-
-    # Older versions of torch have no type of its own for too many recompilations.
-    limit = getattr(exc, "FailOnRecompileLimitHit", exc.TorchDynamoException)
-    return exc.TorchDynamoException, InductorError, limit
+    family = _KNOWN.setdefault((kind, small, ranks, layout.bare, layout.dtype, layout.device), {})
+    key = contents.plain if contents.plain in family or len(family) < MOST else None
+    if key not in family:
+        family[key] = Functions(kind.__qualname__, layout.device, small)
+        if key is None:
+            family[key].give_up("it holds other values at every solve, to be compiled anew each")
+    return family[key]
 
 
 def _reason(error: Exception) -> str:
-    if "RecompileLimit" in type(error).__name__:
-        return "it is another one at every call, to be compiled anew; does it count its calls?"
+    if isinstance(error, ChangedError):
+        return "it changes what it holds when it is called; does it count its calls?"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"torch.compile refuses it ({type(error).__name__}: {lines[0] if lines else ''})"
+    return f"it cannot be traced ({type(error).__name__}: {lines[0] if lines else ''})"

@@ -22,6 +22,9 @@ from symadj.ode.stats import SolveStats
 
 Norm = Callable[[Tensor], Tensor]
 
+Tolerances = tuple[float, float] | tuple[Tensor, Tensor]
+"""rtol and atol."""
+
 
 class Progress:
     """How far a solve has come: what its counts and a failure's diagnosis are made of."""
@@ -167,7 +170,7 @@ class AdaptiveSteps:
         """The starting step size of Hairer, Norsett, Wanner II.4 (one evaluation)."""
         settings = self.settings
         with torch.no_grad():
-            scale = error_scale(settings, y0, y0)
+            scale = error_scale(settings.tolerances, y0, y0)
             d0, d1 = (float(self.norm(x / scale)) for x in (y0, k0))
             span = self.span
             h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
@@ -265,7 +268,7 @@ def norm_of(settings: SolverSettings, layout: StateLayout) -> Norm:
 
 
 def error_ratio(
-    settings: SolverSettings, norm: Norm, y0: Tensor, y1: Tensor, estimates: Sequence[Tensor]
+    tolerances: Tolerances, norm: Norm, y0: Tensor, y1: Tensor, estimates: Sequence[Tensor]
 ) -> Tensor:
     """The error in units of the tolerance, a scalar tensor.
 
@@ -273,13 +276,13 @@ def error_ratio(
     n5^2 / sqrt(n5^2 + 0.01 n3^2) (Hairer, Norsett, Wanner II.10).
     """
     with torch.no_grad():
-        scale = error_scale(settings, y0, y1)
+        scale = error_scale(tolerances, y0, y1)
         return ratio_of([norm(e / scale) for e in estimates])
 
 
-def error_scale(settings: SolverSettings, y0: Tensor, y1: Tensor) -> Tensor:
+def error_scale(tolerances: Tolerances, y0: Tensor, y1: Tensor) -> Tensor:
     """atol + rtol max(|y0|, |y1|)."""
-    rtol, atol = settings.tolerances
+    rtol, atol = tolerances
     if y0.dtype.itemsize == 2:
         # Quotients by it leave the range of float16, in which small tolerances are zero.
         y0, y1 = y0.float(), y1.float()

@@ -97,9 +97,10 @@ def integrate(
             callbacks.call(callbacks.step, t, y, t1)
         attempt = solver.attempt(evaluate, t, t1, y, k, watch)
         if controller.adaptive:
-            assert ratio is not None
-            error = float(ratio(attempt, solver.estimate(evaluate, attempt, watch)))
-            accepted = controller.judge(progress, error)
+            if attempt.ratio is None:
+                assert ratio is not None
+                attempt.ratio = ratio(attempt, solver.estimate(evaluate, attempt, watch))
+            accepted = controller.judge(progress, float(attempt.ratio))
             if callbacks is not None:
                 callbacks.call(callbacks.accept if accepted else callbacks.reject, t, y, t1)
             if not accepted:

@@ -49,6 +49,7 @@ class Field:
     """
 
     function_type: ClassVar[type[UserFunction]] = UserFunction
+    situation_type: ClassVar[type[Situation]] = Situation
 
     def __init__(
         self, func: Callable[..., Any], layout: StateLayout, params: Sequence[Tensor] = ()
@@ -243,13 +244,13 @@ class Field:
         """
         if not self.keeps_graphs:
             value = self.value(t, y)
-            self._situation = Situation(self.func)
+            self._situation = self.situation_type(self.func)
             return value
         generators = Generators(self.layout.device)
         before = generators.states()
         value = self._look(t, y) if self.seeks else self.value(t, y)
         after = generators.states()
-        self._situation = Situation(self.func)
+        self._situation = self.situation_type(self.func)
         if self.seeks and not isinstance(self.func, nn.Module):
             with self._situation.statistics_kept():
                 for time in again:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -34,7 +35,7 @@ class StateLayout:
     time_dtype: torch.dtype = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sizes", [shape.numel() for shape in self.shapes])
+        object.__setattr__(self, "sizes", [math.prod(shape) for shape in self.shapes])
         object.__setattr__(self, "time_dtype", self.dtype.to_real())
 
     @staticmethod

@@ -75,7 +75,7 @@ class Problem:
         """The error of an attempt in units of the tolerance."""
         assert attempt.y1 is not None
         norm = norm_of(self.settings, self.field.layout)
-        return error_ratio(self.settings, norm, attempt.y0, attempt.y1, estimates)
+        return error_ratio(self.settings.tolerances, norm, attempt.y0, attempt.y1, estimates)
 
     def integrate(
         self,
@@ -91,7 +91,7 @@ class Problem:
         controller = controller or self.controller()
         solver = self.solver
         if isinstance(self.field, CompiledField) and self.field.draws is None:
-            solver = CompiledSteps(solver, self.field, adaptive=controller.adaptive)
+            solver = CompiledSteps(solver, self.field, self.settings, judged=controller.adaptive)
         progress = Progress(self.field.stats, "forward", self.times[0], y0)
         called = self.callbacks and not self.field.backward_phase
         try:

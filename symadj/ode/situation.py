@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 _INTERNAL = frozenset(vars(nn.Module()))
-_PLAIN = frozenset({type(None), bool, int, float, str, torch.Size, torch.dtype, torch.device})
-_MOST_ITEMS = 64
+PLAIN = frozenset({type(None), bool, int, float, str, torch.Size, torch.dtype, torch.device})
+MOST_ITEMS = 64
 _DEEPEST = 6
 
 
@@ -77,7 +77,7 @@ class Situation:
             depth: of containers and objects that it lies in.
         """
         kind = type(value)
-        if kind in _PLAIN:
+        if kind in PLAIN:
             return
         if isinstance(value, Tensor):
             self._held.append(_Held(prefix, key, holder, weakref.ref(value), _mark(value)))
@@ -101,7 +101,7 @@ class Situation:
             for key, value in parts.items():
                 self._visit(prefix, key, parts, value, depth)
         attributes = vars(module)
-        for key in attributes.keys() - _INTERNAL:
+        for key in [key for key in attributes if key not in _INTERNAL]:
             self._visit(prefix, key, attributes, attributes[key], depth + 1)
 
     def _visit_parts(self, name: str, value: Any, depth: int) -> None:
@@ -113,7 +113,7 @@ class Situation:
             for part in (value.func, value.args, value.keywords):
                 self._visit("", name, None, part, depth + 1)
         elif isinstance(value, (list, tuple, dict)):
-            if len(value) <= _MOST_ITEMS:
+            if len(value) <= MOST_ITEMS:
                 items = value.items() if isinstance(value, dict) else enumerate(value)
                 for key, item in items:
                     self._visit(f"{name} at ", key, value, item, depth + 1)
@@ -121,10 +121,12 @@ class Situation:
             self._visit_object(value, depth)
 
     def _visit_function(self, function: types.FunctionType, depth: int) -> None:
+        if str(function.__module__).startswith("torch."):
+            return
         code = function.__code__
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             self._visit("", name, cell, _content(cell, name), depth + 1)
-        for name in _globals_of(code):
+        for name in globals_of(code):
             value = function.__globals__.get(name)
             if not isinstance(value, (types.ModuleType, type)):
                 self._visit("", name, function.__globals__, value, depth + 1)
@@ -141,11 +143,11 @@ class Situation:
 
 
 @functools.lru_cache(maxsize=1024)
-def _globals_of(code: types.CodeType) -> frozenset[str]:
+def globals_of(code: types.CodeType) -> frozenset[str]:
     """The global names that a function uses (`co_names` has those of attributes as well)."""
     names = {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
     inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
-    return frozenset(names.union(*map(_globals_of, inner)))
+    return frozenset(names.union(*map(globals_of, inner)))
 
 
 class _Held(NamedTuple):

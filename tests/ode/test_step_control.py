@@ -39,7 +39,7 @@ class Scripted:
 
     def attempt(self, evaluate: Any, t0: float, t1: float, y: torch.Tensor, *_: Any) -> Any:
         self.steps.append(t1 - t0)
-        return SimpleNamespace(ks=[None], y1=y)
+        return SimpleNamespace(ks=[None], y1=y, ratio=None)
 
     def estimate(self, *_: Any) -> list[torch.Tensor]:
         return []

@@ -164,9 +164,10 @@ def _flat(gradient: Mapping[str, Any], model: nn.Module) -> Tensor:
 @contextlib.contextmanager
 def precision(dtype: torch.dtype) -> Iterator[None]:
     """Makes JAX work in this precision for the block: by default it makes float32 of everything."""
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", dtype == torch.float64)
+    config: Any = jax.config  # its flags are no attributes to a type checker
+    before = config.jax_enable_x64
+    config.update("jax_enable_x64", dtype == torch.float64)
     try:
         yield
     finally:
-        jax.config.update("jax_enable_x64", before)
+        config.update("jax_enable_x64", before)

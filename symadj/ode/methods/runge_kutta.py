@@ -22,9 +22,10 @@ class Attempt:
         y1: the state at t1, once it has been combined.
         reused: whether the first stage's derivative was known before the step.
         ks: the stage derivatives k_i = f(t0 + c_i h, Y_i), None where not (or no longer) held.
+        ratio: its error in units of the tolerance, a scalar tensor, once that is known.
     """
 
-    __slots__ = ("h", "ks", "reused", "t0", "t1", "y0", "y1")
+    __slots__ = ("h", "ks", "ratio", "reused", "t0", "t1", "y0", "y1")
 
     def __init__(self, t0: float, t1: float, y0: Tensor, stages: int) -> None:
         self.t0 = t0
@@ -34,6 +35,7 @@ class Attempt:
         self.y1: Tensor | None = None
         self.reused = False
         self.ks: list[Tensor | None] = [None] * stages
+        self.ratio: Tensor | None = None
 
 
 Evaluate = Callable[[float, Tensor], Tensor]
