@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from sklearn.isotonic import IsotonicRegression
 
 from controllers_problems import CLASSICAL, TITLES
@@ -193,6 +194,9 @@ def work_precision(points: pd.DataFrame, solver: str = "dopri5") -> Figure:
             )
         ax.set_xscale("log")
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
         left, below = ax in axes[::3], ax in axes[len(names) - 3 :]
         labels = ("rms error at the end" if below else "", "evaluations" if left else "")
         dress(ax, *labels, TITLES[name])
