@@ -31,7 +31,7 @@ from symadj.records.environment import environment
 from symadj.report.frames import where
 from symadj.report.write import to_markdown, write_figures, write_table
 
-SECONDS = 600  # about, on one core
+SECONDS = 330  # about, on one core
 SOLVERS = ("dopri5", "tsit5", "bosh3", "dop853")
 CHEAP = ("latent", *CLASSICAL)
 LOOSEST = -3.0
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--redraw", action="store_true", help="from the saved records alone")
     args = parser.parse_args(argv)
     if args.dry_run:
-        print(f"# in all about {SECONDS // 60} min ({SECONDS} s); results in {args.out}")
+        print(f"# in all about {round(SECONDS / 60)} min ({SECONDS} s); results in {args.out}")
         return
     path = args.out / "records.json"
     if not args.redraw:

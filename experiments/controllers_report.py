@@ -29,6 +29,7 @@ DRAWN: Mapping[str, Style] = {
     "diffrax PI": Style("#56B4E9", "X", "", (0, (3, 1, 1, 1))),
 }
 DIGITS = 1
+TICKS = (-30, -20, -10, 0, 10, 20, 50, 100, 200, 400)
 
 
 def log_ratios(base: pd.DataFrame, other: pd.DataFrame, error: str = "error") -> np.ndarray:
@@ -213,7 +214,10 @@ def _label(row: str) -> str:
 
 
 def relative(points: pd.DataFrame) -> Figure:
-    """Evaluations at equal error against the default: a panel per solver, a mark per problem."""
+    """Evaluations at equal error against the default: a panel per solver, a mark per problem.
+
+    The axis is linear from -20 % to 20 % and logarithmic beyond.
+    """
     compared = compare(points)
     solvers = list(compared["solver"].unique())
     figure, axes = panel_grid(solvers, height=2.6)
@@ -235,6 +239,9 @@ def relative(points: pd.DataFrame) -> Figure:
                 label=TITLES[name],
             )
         ax.set_xlim(-0.5, len(ROWS) - 0.5)
+        ax.set_yscale("symlog", linthresh=20)
+        ax.set_ylim(min(-12.0, 120 * float(np.expm1(compared["mean"].min()))), 500)
+        ax.set_yticks(TICKS, [f"{tick:+d}" if tick else "0" for tick in TICKS])
         dress(ax, "", "evaluations at equal error, against\nthe default (%)", solver)
         ax.set_xticks(range(len(ROWS)), ROWS, rotation=35, ha="right", fontsize=SMALL_FONT_SIZE)
     legend_above(figure, axes)
