@@ -20,7 +20,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/common.sh
 
-ALL=(table1 table2 table3 table4 kdv_training tolerance rounding steps peers scale
+ALL=(table1 table2 table3 table4 kdv_training tolerance rounding steps peers scale controllers
   bench/default bench/gas_sized bench/kdv bench/miniboone_sized bench/traces
   digits gallery/checkerboard gallery/mnist5k)
 PEERS='peers=[torchdiffeq,diffrax]'
@@ -231,7 +231,7 @@ run_one() {
   echo "== $1 (after $(duration "$SECONDS"))"
   case ${COMMAND[0]} in
     train) run_training "$1" ;;
-    experiments/table1.py) fits "$1" && "$PY" "${COMMAND[@]}" ;;
+    experiments/table1.py | experiments/controllers.py) fits "$1" && "$PY" "${COMMAND[@]}" ;;
     experiments/*) "$PY" "${COMMAND[@]}" ${rest:+--max-minutes "$((rest / 60))"} ;;
     bench)
       fits "$1" || return 1

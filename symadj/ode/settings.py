@@ -54,7 +54,8 @@ class SolverSettings:
         safety: factor on the predicted step size.
         min_factor: smallest ratio of one step size to the one before.
         max_factor: largest such ratio.
-        pi_beta: weight of the previous error in the PI controller; 0 makes it an I controller.
+        pi_beta: weight of the previous error in the PI controller; 0 makes it an I controller. What
+            suits is in proportion to 1 / order: 0.04 for order 5, less for dop853.
         compile: whether solves that are differentiated run compiled, as `symadj.ode.compiled` says;
             for gradient="symplectic" and a field that is a module.
         check_field: whether a backward pass makes sure that func is still what it was in the solve,
