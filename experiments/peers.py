@@ -38,6 +38,11 @@ ROWS: Mapping[str, Sequence[str]] = {
     f"{grad}_compiled": (f"grad={grad}", "compile=true")
     for grad in ("symplectic", "symplectic_stages")
 }
+USER_ROWS: Mapping[str, Sequence[str]] = {
+    "symplectic_6_at_once": ("grad=symplectic", "grad.stages_at_once=6"),
+    "auto_32MiB": ("grad=auto", "grad.memory=32MiB"),
+}
+"""Further rows where a field is a user's: it goes through graphs, of which there is a choice."""
 PEERS = ("torchdiffeq", "diffrax")
 THREADS = 2
 TITLES = {
@@ -88,8 +93,8 @@ NOTES_OURS = (
     "autograd: the derivative inside the field (a flow's trace, the gradient of KdV's energy) by "
     "reverse-mode differentiation, as a user would write it; other rows take it as symadj's models "
     "do (a tangent carried forward, the energy's gradient written out).",
-    "compiled: compile=true, which compiles the toy's flow alone; the larger fields are left to "
-    "their own formulas, in blocks of rows that fit the cache, which are faster on a CPU.",
+    "compiled: compile=true, which on a CPU compiles the toy's flow alone; the larger fields are "
+    "left to their own formulas, in blocks of rows that fit the cache, which are faster there.",
 )
 NOTE_PROFILE = (
     "Parts in percent of the seconds of evaluations that are not the timed ones: the field's "
@@ -102,7 +107,8 @@ NOTE_USERS = (
     "A module of plain torch, which symadj, torchdiffeq and diffrax (the same function in JAX, a "
     "derivative inside it by reverse mode too) take as it is. Its weights are fresh ones of a "
     "fixed seed times {gain:g}, so that the dynamics is not trivial; rtol {rtol:g}, atol {atol:g}. "
-    "compiled: compile=true; a field that cannot be compiled runs without."
+    "compiled: compile=true. 6_at_once: the graphs of a step's stages held at once, none evaluated "
+    "twice. auto: grad=auto, which takes the fastest exact method that it predicts to fit."
 )
 NOTE_OUTPUTS = (
     "diffrax interpolates between its steps by a formula of its own, so that its gradient of "
@@ -114,7 +120,13 @@ NOTE_DOPRI8 = (
 )
 
 
-def command(name: str, overrides: Sequence[str], repeats: int, seconds: float) -> Command:
+def command(
+    name: str,
+    overrides: Sequence[str],
+    repeats: int,
+    seconds: float,
+    more: Mapping[str, Sequence[str]] | None = None,
+) -> Command:
     """All rows of a problem.
 
     Args:
@@ -122,8 +134,10 @@ def command(name: str, overrides: Sequence[str], repeats: int, seconds: float) -
         overrides: that make it.
         repeats: timed evaluations of every row.
         seconds: in all, about.
+        more: rows besides those of every problem.
     """
-    rows = ",".join(f"{label}:{list(changes)!r}" for label, changes in ROWS.items())
+    own = {**ROWS, **(more or {})}
+    rows = ",".join(f"{label}:{list(changes)!r}" for label, changes in own.items())
     return Command(
         "bench",
         (
@@ -144,7 +158,7 @@ def command(name: str, overrides: Sequence[str], repeats: int, seconds: float) -
 def user_command(name: str, repeats: int, seconds: float, *overrides: str) -> Command:
     """All rows of a problem of `USERS`; arguments as `command` has them."""
     chosen = (f"experiment={name}", "peer_traces=[tangent]", *overrides)
-    return replace(command(name, chosen, repeats, seconds), config_dir=CONFIGS)
+    return replace(command(name, chosen, repeats, seconds, USER_ROWS), config_dir=CONFIGS)
 
 
 def cpu(_: Namespace) -> Preset:
@@ -237,7 +251,7 @@ def notes_of(name: str, runs: pd.DataFrame) -> list[str]:
 
 def order() -> list[str]:
     """The rows, symadj's first, and of these the symplectic method's."""
-    own = sorted([*GRADS, *ROWS], key=lambda label: not label.startswith("symplectic"))
+    own = sorted([*GRADS, *ROWS, *USER_ROWS], key=lambda label: not label.startswith("symplectic"))
     return [*own, *(peer.label for peer in VARIANTS)]
 
 
@@ -254,7 +268,7 @@ def profile(runs: pd.DataFrame, problems: Sequence[str]) -> pd.DataFrame:
     """The seconds of symadj's rows by part, in percent of the profiled ones."""
     rows = {}
     for name in problems:
-        for label in (*GRADS, *ROWS):
+        for label in (*GRADS, *ROWS, *USER_ROWS):
             own = where(runs, (runs["data.name"] == name) & (runs["grad"] == label))
             parts = [_only(own, f"metrics.profile/{part}") for part in PARTS]
             if own.empty or np.isnan(parts).any():

@@ -19,6 +19,7 @@ from symadj.figures.style import (
     Style,
     dress,
     new_figure,
+    style_of,
 )
 from symadj.report.frames import column, numbers, where
 from symadj.report.names import resolve
@@ -97,6 +98,8 @@ def look(label: str) -> tuple[Style, bool]:
     known = [
         name for name in METHOD_STYLE if plain == name or plain.startswith((name + " ", name + ","))
     ]
+    if not known:
+        return style_of(plain.split()[0]), True
     base = max(known, key=len)
     return METHOD_STYLE[base], plain == base
 

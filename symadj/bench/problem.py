@@ -22,7 +22,7 @@ from symadj.errors import IncompatibleError, InputError
 from symadj.files import write_atomically
 from symadj.ode.settings import SolverSettings
 from symadj.run.parts import Parts, build_parts
-from symadj.run.seed import seed_everything
+from symadj.run.seed import random_state, restore_random_state, seed_everything
 from symadj.run.trained import load_weights
 
 
@@ -35,12 +35,14 @@ class BenchProblem:
         batch: fixed.
         settings: of the run that this would be an iteration of.
         autocast: the type that fields are evaluated in; None: that of the state.
+        random: the state of the generators with which every evaluation starts, once there was one.
     """
 
     parts: Parts
     batch: Any
     settings: RunSettings
     autocast: torch.dtype | None = None
+    random: dict[str, Any] | None = None
 
     @staticmethod
     def of(config: Mapping[str, Any], how: BenchSettings | None = None) -> BenchProblem:
@@ -69,8 +71,13 @@ class BenchProblem:
 
     def draw_again(self) -> None:
         """Puts the random numbers back to where every evaluation of the loss starts."""
-        # Not the seed of the weights: the noise must not be made of the same numbers.
-        seed_everything(self.settings.seed + 1)
+        if self.random is None:
+            # Not the seed of the weights: the noise must not be made of the same numbers.
+            seed_everything(self.settings.seed + 1)
+            self.random = random_state()
+        else:
+            # Seeding takes a millisecond, which a small problem's seconds would show.
+            restore_random_state(self.random)
 
     def loss(self, integrator: Integrator) -> Tensor:
         """The objective, a scalar with a graph, on the noise that belongs to the problem."""

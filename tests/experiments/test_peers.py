@@ -111,6 +111,7 @@ def test_tables_and_a_figure_of_every_problem(
     monkeypatch.setattr(peers, "GRADS", ("symplectic",))
     # Compilers would take seconds for each row.
     monkeypatch.setattr(peers, "ROWS", {})
+    monkeypatch.setattr(peers, "USER_ROWS", {})
     monkeypatch.setattr(peers, "PEERS", ("torchdiffeq",))
     out = tmp_path / "out"
     assert main(peers.EXPERIMENT, ["--preset", "smoke", "--out", str(out)]) == 0
