@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -78,7 +79,7 @@ class Command:
 
     def shown(self, overrides: Sequence[str]) -> str:
         """The command as it is typed."""
-        more = [] if self.config_dir is None else ["--config-dir", str(self.config_dir)]
+        more = [] if self.config_dir is None else ["--config-dir", os.path.relpath(self.config_dir)]
         return shlex.join([APPS[self.kind].name, *more, *overrides])
 
 
