@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from symadj.ode import compiled_functions as functions
 from symadj.ode.compiled_functions import Body, Functions, Use
-from symadj.ode.contents import ChangedError, Contents
+from symadj.ode.contents import ChangedError, Contents, numbers_in
 from symadj.ode.field import Field
 from symadj.ode.gradients import ParameterGradients
 from symadj.ode.layout import StateLayout
@@ -56,9 +56,13 @@ class CompiledField(Field):
         self, t: float, y: Tensor, *, again: Sequence[float] = (), t0: float | None = None
     ) -> Tensor:
         """As `Field.probe`; what the module holds from then on is what the functions are given."""
+        before = numbers_in(self.func)
         k = super().probe(t, y, again=again, t0=t0)
         assert isinstance(self._situation, Contents)
         self._contents = self._situation
+        # That they do not count, the look of a backward pass at the first stage makes sure of.
+        after = numbers_in(self.func)
+        self._contents.counters = {at for at in before if after.get(at) != before[at]}
         made = functions.functions_of(self.func, self.layout, self._contents)
         if (reason := self._reason_against(made)) is not None:
             made.give_up(reason)

@@ -308,6 +308,6 @@ def functions_of(func: Callable[..., Any], layout: StateLayout, contents: Conten
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ChangedError):
-        return "it changes what it holds when it is called; does it count its calls?"
+        return "it changes what it holds when it is called; does it keep its last value?"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"it cannot be traced ({type(error).__name__}: {lines[0] if lines else ''})"

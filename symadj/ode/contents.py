@@ -28,8 +28,8 @@ class Contents(Situation):
 
     Attributes:
         tensors: all that the module holds, each once, in the order in which they are met.
-        plain: numbers, strings, flags, functions, kinds of parts: what tracing would bake in. Two
-            modules with equal ones have their tensors in the same places.
+        counters: (id of an object's `__dict__`, name) of numbers that the module changes whenever
+            it is called, and that its value does not depend on.
     """
 
     def __init__(self, func: Callable[..., Any]) -> None:
@@ -37,10 +37,18 @@ class Contents(Situation):
         self._index: dict[int, int] = {}
         self._places: list[tuple[Any, Any, int]] = []
         self._stores: list[Any] = []
-        self._notes: list[Hashable] = []
+        self._notes: list[tuple[tuple[int, Any], Hashable]] = []
         self._numbers: dict[int, int] = {}
+        self.counters: set[tuple[int, Any]] = set()
         super().__init__(func)
-        self.plain: Hashable = tuple(self._notes)
+
+    @property
+    def plain(self) -> Hashable:
+        """Numbers, strings, flags, functions, kinds of parts: what tracing would bake in.
+
+        Two modules with equal ones have their tensors in the same places.
+        """
+        return tuple(note for place, note in self._notes if place not in self.counters)
 
     @contextlib.contextmanager
     def standing_in(self, others: Sequence[Tensor]) -> Iterator[None]:
@@ -55,7 +63,7 @@ class Contents(Situation):
                 _put(holder, key, others[number])
             lent = [_copy(store) for store in self._stores]
             yield
-            if not all(map(_same, self._stores, lent)):
+            if not all(map(self._same, self._stores, lent)):
                 raise ChangedError
         finally:
             for holder, key, number in self._places:
@@ -67,11 +75,11 @@ class Contents(Situation):
     def _visit(self, prefix: str, key: Any, holder: Any, value: Any, depth: int) -> None:
         kind = type(value)
         if kind in PLAIN:
-            self._notes.append((prefix, key, kind, repr(value)))
+            self._note((prefix, key, kind, repr(value)), holder, key)
             return
         known = id(value) in self._numbers
         number = self._numbers.setdefault(id(value), len(self._numbers))
-        self._notes.append((prefix, key, kind, number, None if known else _note(value)))
+        self._note((prefix, key, kind, number, None if known else _note_of(value)), holder, key)
         if isinstance(value, Tensor):
             if not known:
                 self._index[number] = len(self.tensors)
@@ -80,6 +88,20 @@ class Contents(Situation):
         elif isinstance(value, (list, dict)) and not known:
             self._stores.append(value)
         super()._visit(prefix, key, holder, value, depth)
+
+    def _note(self, note: Hashable, holder: Any, key: Any) -> None:
+        self._notes.append(((id(holder), key), note))
+
+    def _same(self, store: Any, before: Any) -> bool:
+        """Whether a list or a dictionary has the very things that it had, but for counters."""
+        if len(store) != len(before):
+            return False
+        if isinstance(store, list):
+            return all(a is b for a, b in zip(store, before, strict=True))
+        return all(
+            (key in store and store[key] is value) or (id(store), key) in self.counters
+            for key, value in before.items()
+        )
 
     def _visit_module(self, prefix: str, module: nn.Module, depth: int) -> None:
         attributes = vars(module)
@@ -101,11 +123,22 @@ class Contents(Situation):
         super()._visit_object(value, depth)
 
 
+def numbers_in(func: Callable[..., Any]) -> dict[tuple[int, str], float]:
+    """The numbers among a module's attributes and those of its parts, by `Contents.counters`."""
+    modules = func.modules() if isinstance(func, nn.Module) else ()
+    return {
+        (id(vars(module)), name): value
+        for module in modules
+        for name, value in vars(module).items()
+        if type(value) in (int, float)
+    }
+
+
 class ChangedError(Exception):
     """A module changes what it holds when it is called."""
 
 
-def _note(value: Any) -> Hashable:
+def _note_of(value: Any) -> Hashable:
     """What of a value of no plain kind, that has not been met before, matters besides its parts."""
     if isinstance(value, Tensor):
         return _tensor_note(value)
@@ -177,15 +210,6 @@ class _Same:
 
 def _copy(store: Any) -> Any:
     return list(store) if isinstance(store, list) else dict(store)
-
-
-def _same(store: Any, before: Any) -> bool:
-    """Whether a list or a dictionary has the very things that it had."""
-    if len(store) != len(before):
-        return False
-    if isinstance(store, list):
-        return all(a is b for a, b in zip(store, before, strict=True))
-    return all(key in store and store[key] is value for key, value in before.items())
 
 
 def _put(holder: Any, key: Any, tensor: Tensor) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from symadj import odeint, solve
 from symadj.calls.solving import Solution
-from symadj.errors import IncompatibleError, InputError
+from symadj.errors import FieldChangedError, IncompatibleError, InputError
 from symadj.grad import Symplectic
 from symadj.meters.meter import ProfilerMeter
 from symadj.models.cnf import DensityField
@@ -236,22 +236,50 @@ def test_compile_is_true_or_false(network: MLP) -> None:
 
 
 class Counting(nn.Module):
-    """What would be compiled anew for every call."""
+    """What counts its calls, and may let that count."""
 
-    def __init__(self) -> None:
+    def __init__(self, weight: float = 0.0) -> None:
         super().__init__()
         self.w = nn.Parameter(torch.tensor(0.5, dtype=DOUBLE))
+        self.weight = weight
         self.calls = 0
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         self.calls += 1
-        return self.w * y
+        return self.w * y + self.weight * self.calls
 
 
-def test_a_module_that_counts_its_calls_runs_without_compilation() -> None:
+def test_a_module_that_counts_its_calls_is_compiled_once() -> None:
     field, y0 = Counting(), torch.ones(3, dtype=DOUBLE)
-    words = "Counting is not compiled.*does it count its calls"
-    with pytest.warns(UserWarning, match=words):
+    made = []
+    for _ in range(2):
+        ys = solved(field, y0, [0.0, 1.0], options={"compile": True}).ys
+        (found,) = torch.autograd.grad(ys[-1].sum(), field.w)
+        made.append(Functions.made)
+    assert made[0] == made[1]
+    (exact,) = torch.autograd.grad(solved(field, y0, [0.0, 1.0]).ys[-1].sum(), field.w)
+    assert abs(found - exact) < 1e-12
+
+
+def test_a_module_whose_calls_count_is_refused() -> None:
+    field, y0 = Counting(weight=0.1), torch.ones(3, dtype=DOUBLE)
+    for _ in range(2):
+        ys = solved(field, y0, [0.0, 1.0], options={"compile": True}).ys
+        with pytest.raises(FieldChangedError, match="counts its calls"):
+            torch.autograd.grad(ys[-1].sum(), field.w)
+
+
+class Keeping(Counting):
+    """What keeps its last value."""
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        self.last = super().forward(t, y)
+        return self.last
+
+
+def test_a_module_that_keeps_its_value_runs_without_compilation() -> None:
+    field, y0 = Keeping(), torch.ones(3, dtype=DOUBLE)
+    with pytest.warns(UserWarning, match="Keeping is not compiled.*does it keep its last value"):
         ys = solved(field, y0, [0.0, 1.0], options={"compile": True}).ys
     (found,) = torch.autograd.grad(ys[-1].sum(), field.w)
     (exact,) = torch.autograd.grad(solved(field, y0, [0.0, 1.0]).ys[-1].sum(), field.w)
@@ -377,7 +405,11 @@ def replace_noise(field: Density, batch: int, seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "shape"),
-    [(Hamiltonian, (3, 2)), (Convolutions, (2, 2, 4, 4)), (Attention, (2, 3, 4))],
+    [
+        (Hamiltonian, (3, 2)),
+        pytest.param(Convolutions, (2, 2, 4, 4), marks=pytest.mark.heavy),
+        pytest.param(Attention, (2, 3, 4), marks=pytest.mark.heavy),
+    ],
 )
 def test_modules_of_every_kind_are_compiled(
     kind: type[nn.Module], shape: tuple[int, ...], by_stages: None
@@ -389,6 +421,7 @@ def test_modules_of_every_kind_are_compiled(
     assert Functions.made > before
 
 
+@pytest.mark.heavy
 def test_noise_batches_and_attributes_of_a_flow_with_autograd_inside(by_stages: None) -> None:
     field = made(Density)
     assert isinstance(field, Density)
