@@ -63,7 +63,8 @@ class CompiledField(Field):
         # That they do not count, the look of a backward pass at the first stage makes sure of.
         after = numbers_in(self.func)
         self._contents.counters = {at for at in before if after.get(at) != before[at]}
-        made = functions.functions_of(self.func, self.layout, self._contents)
+        evaluate = functools.partial(self._once_more, t, y)
+        made = functions.functions_of(self.func, self.layout, self._contents, evaluate)
         if (reason := self._reason_against(made)) is not None:
             made.give_up(reason)
         if not made.given_up:
@@ -74,6 +75,12 @@ class CompiledField(Field):
             sizes = [y.new_empty(()).expand(shape) for shape in self.layout.shapes]
             self._held = [*sizes, *(tensor.detach() for tensor in self._contents.tensors)]
         return k
+
+    def _once_more(self, t: float, y: Tensor) -> None:
+        """An evaluation that is not counted and leaves nothing behind."""
+        if self.draws is None:
+            with self._contents.statistics_kept(), torch.enable_grad():
+                self._call(t, y.detach().requires_grad_())
 
     def _reason_against(self, made: Functions) -> str | None:
         """Why this field is not compiled."""

@@ -8,7 +8,8 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from symadj.ode.contents import ChangedError, Contents
 from symadj.ode.control import error_ratio
@@ -27,9 +28,8 @@ error estimates."""
 BackPlan = tuple[tuple[int, Terms, float | None, Terms], ...]
 """(stage, its row, its weight b_i, its column) of the stages, the last one first."""
 
-# A field of fewer multiplications in one evaluation (parameters times points) takes about as long
-# to launch as to compute.
-SMALL = 1 << 23
+# A field of fewer multiplications in one evaluation takes about as long to launch as to compute.
+SMALL = 1 << 24
 
 # Fields that differ in plain values, or in sizes, and are compiled each for itself.
 MOST = 8
@@ -290,13 +290,21 @@ class Functions:
 _KNOWN: dict[Hashable, dict[Hashable, Functions]] = {}
 
 
-def functions_of(func: Callable[..., Any], layout: StateLayout, contents: Contents) -> Functions:
-    """Those of all fields of this class, dtype and device that hold the same but for tensors."""
-    points = layout.shapes[0][0] if layout.shapes[0] else 1
-    weights = sum(x.numel() for x in contents.tensors if isinstance(x, nn.Parameter))
-    small = points * weights < SMALL
-    ranks = tuple(map(len, layout.shapes))
+def functions_of(
+    func: Callable[..., Any], layout: StateLayout, contents: Contents, evaluate: Callable[[], Any]
+) -> Functions:
+    """Those of all fields of this class, dtype and device that hold the same but for tensors.
+
+    Args:
+        func: the field's module.
+        layout: of its state.
+        contents: of the module.
+        evaluate: calls it once, where it is not yet known how large it is.
+    """
     kind = type(func)
+    sizes = tuple(x.shape for x in contents.tensors)
+    small = _multiplications(kind, layout, sizes, evaluate) < SMALL
+    ranks = tuple(map(len, layout.shapes))
     family = _KNOWN.setdefault((kind, small, ranks, layout.bare, layout.dtype, layout.device), {})
     key = contents.plain if contents.plain in family or len(family) < MOST else None
     if key not in family:
@@ -304,6 +312,21 @@ def functions_of(func: Callable[..., Any], layout: StateLayout, contents: Conten
         if key is None:
             family[key].give_up("it holds other values at every solve, to be compiled anew each")
     return family[key]
+
+
+_MULTIPLICATIONS: dict[Hashable, int] = {}
+
+
+def _multiplications(
+    kind: type, layout: StateLayout, sizes: Hashable, evaluate: Callable[[], Any]
+) -> int:
+    """Those of one evaluation of such a field, in products and convolutions."""
+    key = kind, layout.shapes, sizes
+    if key not in _MULTIPLICATIONS:
+        with FlopCounterMode(display=False) as counter:
+            evaluate()
+        _MULTIPLICATIONS[key] = counter.get_total_flops() // 2
+    return _MULTIPLICATIONS[key]
 
 
 def _reason(error: Exception) -> str:
