@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch._utils import _unflatten_dense_tensors
 
 from symadj.errors import InputError
 from symadj.share import summed
@@ -24,6 +25,7 @@ class StateLayout:
 
     Attributes:
         sizes: the number of entries of each part.
+        like: tensors of the shapes, which hold nothing.
         time_dtype: of the time that the field is given, the state's real type.
     """
 
@@ -32,10 +34,12 @@ class StateLayout:
     dtype: torch.dtype
     device: torch.device
     sizes: list[int] = field(init=False, repr=False, compare=False)
+    like: list[Tensor] = field(init=False, repr=False, compare=False)
     time_dtype: torch.dtype = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", [math.prod(shape) for shape in self.shapes])
+        object.__setattr__(self, "like", [torch.empty(()).expand(s) for s in self.shapes])
         object.__setattr__(self, "time_dtype", self.dtype.to_real())
 
     @staticmethod
@@ -78,6 +82,8 @@ class StateLayout:
         """The parts of a state, of a bare one its only one: views, with leading dimensions kept."""
         if self.bare:
             return (flat,)
+        if flat.dim() == 1 and type(flat) is Tensor:
+            return tuple(_unflatten_dense_tensors(flat, self.like))
         lead = flat.shape[:-1]
         pieces = flat.split_with_sizes(self.sizes, -1)
         return tuple(p.view(lead + shape) for p, shape in zip(pieces, self.shapes, strict=True))
