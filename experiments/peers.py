@@ -40,7 +40,7 @@ ROWS: Mapping[str, Sequence[str]] = {
 }
 USER_ROWS: Mapping[str, Sequence[str]] = {
     "symplectic_6_at_once": ("grad=symplectic", "grad.stages_at_once=6"),
-    "auto_32MiB": ("grad=auto", "grad.memory=32MiB"),
+    "auto_64MiB": ("grad=auto", "grad.memory=64MiB"),
 }
 """Further rows where a field is a user's: it goes through graphs, of which there is a choice."""
 PEERS = ("torchdiffeq", "diffrax")
@@ -171,7 +171,7 @@ def cpu(_: Namespace) -> Preset:
             command("KdV", ("experiment=kdv",), 5, 280.0),
             user_command("cnf_gas", 5, 180.0),
             user_command("cnf_toy", 15, 60.0),
-            user_command("conv", 3, 200.0),
+            user_command("conv", 3, 700.0),
             user_command("hnn", 7, 70.0),
             user_command("attention", 5, 180.0),
             user_command("latent", 15, 60.0),
