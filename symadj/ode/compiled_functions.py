@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from symadj.ode.contents import ChangedError, Contents
 from symadj.ode.control import error_ratio
@@ -323,10 +324,32 @@ def _multiplications(
     """Those of one evaluation of such a field, in products and convolutions."""
     key = kind, layout.shapes, sizes
     if key not in _MULTIPLICATIONS:
-        with FlopCounterMode(display=False) as counter:
+        with _Multiplications() as counter:
             evaluate()
-        _MULTIPLICATIONS[key] = counter.get_total_flops() // 2
+        _MULTIPLICATIONS[key] = counter.total
     return _MULTIPLICATIONS[key]
+
+
+class _Multiplications(TorchDispatchMode):
+    """Counts them by torch's formulas.
+
+    torch's own counter hooks the inputs of all modules besides, which makes a field fail that calls
+    `torch.autograd.grad` inside.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        out = func(*args, **given)
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **given, out_val=out) // 2
+        return out
 
 
 def _reason(error: Exception) -> str:

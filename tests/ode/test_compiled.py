@@ -21,6 +21,7 @@ from symadj.models.cnf import DensityField
 from symadj.models.mlp import MLP
 from symadj.ode import compiled, compiled_functions
 from symadj.ode.compiled_functions import Functions
+from symadj.ode.layout import StateLayout
 from tests.devices import DEVICES
 
 DOUBLE = torch.float64
@@ -418,6 +419,32 @@ def test_modules_of_every_kind_are_compiled(
     before = Functions.made
     compiled_and_exact(Bare(made(kind)), y0)
     assert Functions.made > before
+
+
+def test_the_size_of_a_field_with_autograd_inside_a_module_is_counted() -> None:
+    """Three rows through 2-5-1 and back to the state: 3 (10 + 5) 2 products."""
+    field, y = made(Hamiltonian), torch.ones(3, 2, dtype=DOUBLE)
+
+    def evaluate() -> object:
+        return field(torch.zeros(()), y.detach().requires_grad_())
+
+    layout = StateLayout.of(y)
+    assert compiled_functions._multiplications(Hamiltonian, layout, "a key", evaluate) == 90
+
+
+@pytest.mark.heavy
+def test_a_bare_state_with_autograd_inside_is_compiled(by_stages: None) -> None:
+    field, y0 = made(Hamiltonian), torch.randn(3, 2, dtype=DOUBLE)
+    before, found = Functions.made, []
+    for options, gradient in (({"compile": True}, "symplectic"), ({}, "backprop")):
+        fixed = {**options, "num_steps": 3}
+        ys = odeint(
+            field, y0, torch.tensor([0.0, 1.0]), method="heun", options=fixed, gradient=gradient
+        )
+        found.append(torch.autograd.grad(ys[-1].sum(), list(field.parameters())))
+    assert Functions.made > before
+    for mine, exact in zip(*found, strict=True):
+        torch.testing.assert_close(mine, exact, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.heavy
