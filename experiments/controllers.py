@@ -12,13 +12,11 @@ symadj's step control and that of torchdiffeq and diffrax. Nothing is timed. Nee
 
 from __future__ import annotations
 
-import argparse
-import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import pandas as pd
 import torch
@@ -26,12 +24,11 @@ import torch
 from controllers_problems import BATCHES, CLASSICAL, TITLES, problem_named
 from controllers_report import relative, sheets, work_precision
 from controllers_solves import DIFFRAX_STAGES, Diffrax, Row, by_torchdiffeq, ours, reference
-from symadj.files import write_text
-from symadj.records.environment import environment
+from harness import Drawn, Results
+from harness.at_once import AtOnce, main
 from symadj.report.frames import where
-from symadj.report.write import to_markdown, write_figures, write_table
 
-SECONDS = 330  # about, on one core
+SECONDS = 330.0  # of the preset cpu, about, on one core
 SOLVERS = ("dopri5", "tsit5", "bosh3", "dop853")
 CHEAP = ("latent", *CLASSICAL)
 LOOSEST = -3.0
@@ -67,34 +64,9 @@ PRESETS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measures where that is asked for, and writes tables and figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
-    parser.add_argument("--out", type=Path, default=Path("results/controllers"))
-    parser.add_argument("--dry-run", action="store_true", help="say how long it takes")
-    parser.add_argument("--redraw", action="store_true", help="from the saved records alone")
-    args = parser.parse_args(argv)
-    if args.dry_run:
-        print(f"# in all about {round(SECONDS / 60)} min ({SECONDS} s); results in {args.out}")
-        return
-    path = args.out / "records.json"
-    if not args.redraw:
-        text = measured(args.preset)
-        args.out.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
-    write_all(json.loads(path.read_text(encoding="utf-8")), args.out)
-
-
-def measured(preset: str) -> str:
-    """All solves of a preset, as a file."""
-    torch.set_num_threads(1)
-    around = environment(torch.device("cpu"))
-    points = [p for name in PRESETS[preset].problems for p in points_of(name, PRESETS[preset])]
-    head = {"schema": 1, "kind": "controllers", "preset": preset, "missing": 0}
-    text = json.dumps({**head, "environment": around}, indent=1)[:-2]
-    lines = ",\n".join(json.dumps(point, separators=(",", ":")) for point in points)
-    return f'{text},\n "points": [\n{lines}\n]\n}}\n'
+def measured(preset: str) -> list[Row]:
+    """All solves of a preset."""
+    return [p for name in PRESETS[preset].problems for p in points_of(name, PRESETS[preset])]
 
 
 def points_of(name: str, preset: Preset) -> list[Row]:
@@ -120,19 +92,28 @@ def points_of(name: str, preset: Preset) -> list[Row]:
     return points
 
 
-def write_all(record: dict[str, Any], out: Path) -> None:
-    """Tables and figures from records."""
-    points, around = pd.DataFrame(record["points"]), record["environment"]
+def notes(points: pd.DataFrame) -> list[str]:
+    """What a reader of the tables must know."""
     sizes = ", ".join(f"{name} {size}" for name, size in BATCHES.items())
-    setting = (
-        f"float64; {reached(points)}; atol = rtol / 100. Batches: {sizes}. "
-        f"torch {around['torch']}, symadj {around['commit']}."
-    )
-    for sheet in sheets(points, [setting]):
-        write_table(sheet.table, out, sheet.stem, title=sheet.title, notes=sheet.notes)
-        print(to_markdown(sheet.table, title=sheet.title, notes=sheet.notes))
-    figures = {"work_precision": work_precision(points), "relative": relative(points)}
-    write_figures(figures, out)
+    return [f"float64; {reached(points)}; atol = rtol / 100. Batches: {sizes}."]
+
+
+def report(results: Results) -> Drawn:
+    """The tables of comparisons, and two figures."""
+    points = results.runs
+    figures = {
+        "work_precision": (
+            work_precision(points),
+            "Evaluations of the field in the forward solve over the error at the end, dopri5: a "
+            "point for each tolerance, a panel for each problem.",
+        ),
+        "relative": (
+            relative(points),
+            "Evaluations at equal error against symadj's default controller, in percent; less than "
+            "0 is fewer. A panel for each solver, a mark for each problem.",
+        ),
+    }
+    return Drawn(sheets(points), figures)
 
 
 def reached(points: pd.DataFrame) -> str:
@@ -145,5 +126,14 @@ def reached(points: pd.DataFrame) -> str:
     return f"rtol from 1e-3 to (bosh3: to) {', '.join(told)}"
 
 
+EXPERIMENT = AtOnce(
+    name="controllers",
+    purpose="Evaluations against the error of the solution, for step controllers.",
+    presets={name: partial(measured, name) for name in PRESETS},
+    seconds={"cpu": SECONDS},
+    report=report,
+    notes=notes,
+)
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main(EXPERIMENT))

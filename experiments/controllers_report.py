@@ -83,7 +83,7 @@ def compare(points: pd.DataFrame, error: str = "error") -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def sheets(points: pd.DataFrame, notes: list[str]) -> list[Sheet]:
+def sheets(points: pd.DataFrame) -> list[Sheet]:
     """A table over all, one of each problem and solver, one of first steps."""
     compared = compare(points)
     how = (
@@ -97,7 +97,7 @@ def sheets(points: pd.DataFrame, notes: list[str]) -> list[Sheet]:
     mean = "The geometric mean over problems (least ... most of a problem)."
     each = "At the end: the geometric mean over the errors ± one standard deviation over them."
     return [
-        Sheet("overall", overall(points), "Over all", [how, mean, *notes], mark_best=False),
+        Sheet("overall", overall(points), "Over all", [how, mean], mark_best=False),
         Sheet("problems", by_problem(compared), "Each problem", [how, each], mark_best=False),
         Sheet("first_step", first_steps(points), "The first step's rule", mark_best=False),
     ]

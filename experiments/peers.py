@@ -30,6 +30,7 @@ from peers_targets import TARGETS, USER_TARGETS, Target, ratios
 from symadj.bench.cases import VARIANTS
 from symadj.bench.profile import PARTS
 from symadj.report.frames import numbers, where
+from symadj.report.names import ordered
 from symadj.report.tables import pivot
 
 GRADS = ("symplectic", "symplectic_stages", "backprop", "aca", "adjoint")
@@ -233,7 +234,13 @@ def _part(
     table = profile(runs, problems)
     sheets.append(Sheet(f"profile{suffix}", table, "Where the time goes", [NOTE_PROFILE]))
     across = 4 if titles is TITLES else 3
-    return Drawn(sheets, {f"peers{suffix}": figure_of(runs, problems, order(), across)})
+    caption = (
+        "Seconds of a loss with its gradient (median, a bar from the first to the third quartile) "
+        "and peak memory, a row for each method of symadj and of other software, a column of "
+        "panels for each problem; variants of a method have its colour, lighter."
+    )
+    figure = figure_of(runs, problems, order(), across)
+    return Drawn(sheets, {f"peers{suffix}": (figure, caption)})
 
 
 def notes_of(name: str, runs: pd.DataFrame) -> list[str]:
@@ -250,8 +257,8 @@ def notes_of(name: str, runs: pd.DataFrame) -> list[str]:
 
 
 def order() -> list[str]:
-    """The rows, symadj's first, and of these the symplectic method's."""
-    own = sorted([*GRADS, *ROWS, *USER_ROWS], key=lambda label: not label.startswith("symplectic"))
+    """The rows: symadj's in the paper's order, then other software's."""
+    own = [label for (label,) in ordered({(label,) for label in (*GRADS, *ROWS, *USER_ROWS)})]
     return [*own, *(peer.label for peer in VARIANTS)]
 
 

@@ -12,15 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from symadj.bench.cases import AUTOGRAD_TRACE
-from symadj.figures.style import (
-    METHOD_STYLE,
-    PAGE_WIDTH,
-    SMALL_FONT_SIZE,
-    Style,
-    dress,
-    new_figure,
-    style_of,
-)
+from symadj.figures.style import PAGE_WIDTH, SMALL_FONT_SIZE, dress, new_figure, styles_of
 from symadj.report.frames import column, numbers, where
 from symadj.report.names import resolve
 
@@ -68,6 +60,7 @@ def draw_points(ax: Axes, runs: pd.DataFrame, labels: Sequence[str], name: str) 
     """A quantity of every row: its median, with the quartiles where there are any."""
     quantity = resolve(name, runs)
     values = numbers(quantity.values(runs)).where(runs["status"] == "ok")
+    styles = styles_of(labels)
     for y, label in enumerate(labels):
         at = column(runs, "grad") == label
         if not at.any():
@@ -83,25 +76,18 @@ def draw_points(ax: Axes, runs: pd.DataFrame, labels: Sequence[str], name: str) 
             if quantity.quartiles
             else (value, value)
         )
-        style, own = look(label)
+        style = styles[label]
         ax.plot([low, high], [y, y], color=style.color, linewidth=1.2)
-        face = style.color if own else "white"
         ax.plot(
-            value, y, style.marker, color=style.color, markerfacecolor=face, markersize=5, zorder=3
+            value,
+            y,
+            style.marker,
+            color=style.color,
+            markerfacecolor=style.face,
+            markersize=5,
+            zorder=3,
         )
     scale(ax, values.dropna())
-
-
-def look(label: str) -> tuple[Style, bool]:
-    """The style of a row, and whether it is its own: a variant of a method has a hollow marker."""
-    plain = label.replace("_", " ")
-    known = [
-        name for name in METHOD_STYLE if plain == name or plain.startswith((name + " ", name + ","))
-    ]
-    if not known:
-        return style_of(plain.split()[0]), True
-    base = max(known, key=len)
-    return METHOD_STYLE[base], plain == base
 
 
 def scale(ax: Axes, values: pd.Series) -> None:

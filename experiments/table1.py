@@ -1,43 +1,43 @@
 """Table 1 of the paper, measured: memory and evaluations as functions of N, s, L and M.
 
-    python experiments/table1.py            measure, then write results/table1
-    python experiments/table1.py --dry-run  say how long that takes, measure nothing
-    python experiments/table1.py --redraw   write tables and figure again from the saved records
+    python experiments/table1.py --preset cpu   measure, then write results/table1
+    python experiments/table1.py --dry-run      say how long that takes, measure nothing
+    python experiments/table1.py --redraw       tables and figure from the saved records
 
 Memory is peak live tensor bytes of one forward and backward pass; nothing here is timed.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
-from pathlib import Path
+import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
-from symadj import GRADIENTS, SOLVERS
+from harness import Drawn, Results, Sheet
+from harness.at_once import AtOnce, Points, main
+from symadj import SOLVERS
 from symadj.bench.laws import Size, cost
 from symadj.figures.panels import legend_above
 from symadj.figures.style import PAGE_WIDTH, SMALL_FONT_SIZE, dress, new_figure, style_of
-from symadj.files import write_text
-from symadj.records.environment import environment
-from symadj.report.frames import column, where
-from symadj.report.write import write_figures, write_table
+from symadj.report.frames import column, numbers, where
+from symadj.terminal import say
 
 BASE = Size()
-SECONDS = 64  # about, on one core
+SECONDS = 64.0  # about, on one core
 S = {name: len(SOLVERS[name].solution_stages) for name in SOLVERS}
-AXES: dict[str, dict[str, Any]] = {
-    "N": {"field": "steps", "values": [4, 8, 16, 32, 64, 128]},
-    "s": {"field": "solver", "values": ["midpoint", "bosh3", "rk4", "dopri5", "dop853"]},
-    "L": {"field": "layers", "values": [1, 2, 4, 8, 16, 32]},
-    "M": {"field": "components", "values": [1, 2, 4, 8]},
+FIELDS = {"N": "steps", "s": "solver", "L": "layers", "M": "components"}
+AXES: dict[str, list[Any]] = {
+    "N": [4, 8, 16, 32, 64, 128],
+    "s": ["midpoint", "bosh3", "rk4", "dopri5", "dop853"],
+    "L": [1, 2, 4, 8, 16, 32],
+    "M": [1, 2, 4, 8],
 }
+SMALL: dict[str, list[Any]] = {"N": [4, 16], "s": ["midpoint", "rk4"], "L": [1, 4], "M": [1, 2]}
 LABELS = {
     "N": "steps N",
     "s": "network uses per step s",
@@ -47,104 +47,95 @@ LABELS = {
 # The exponents of the paper's Table 1 in (N, s, L, M). A sum such as N + s has the exponent of a
 # term where that term rules; with checkpoints apart from graphs each column is one product.
 GRAPH = {
+    "adjoint": (0, 0, 1, 0),
     "backprop": (1, 1, 1, 1),
     "checkpoint": (1, 1, 1, 0),
     "aca": (0, 1, 1, 0),
-    "adjoint": (0, 0, 1, 0),
     "symplectic": (0, 0, 1, 0),
 }
 CHECKPOINTS = {"aca": (1, 0, 0, 1), "symplectic": (1, 0, 0, 1)}
 
 
-def main() -> None:
-    """Measures where that is asked for, and writes the tables and the figure."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("results/table1"))
-    parser.add_argument("--dry-run", action="store_true", help="say how long it takes")
-    parser.add_argument("--redraw", action="store_true", help="from the saved records alone")
-    args = parser.parse_args()
-    path = args.out / "records.json"
-    if args.dry_run:
-        print(f"# in all about {SECONDS} s ({SECONDS} s); results in {args.out}")
-        return
-    if not args.redraw:
-        torch.set_num_threads(1)
-        args.out.mkdir(parents=True, exist_ok=True)
-        record = {
-            "schema": 1,
-            "kind": "laws",
-            "environment": environment(torch.device("cpu")),
-            "base": dataclasses.asdict(BASE),
-            "points": measure_all(),
-        }
-        write_text(path, json.dumps(record, indent=None, separators=(",", ":")) + "\n")
-    record = json.loads(path.read_text(encoding="utf-8"))
-    points = pd.DataFrame(record["points"])
-    write_all(points, record, args.out)
-
-
-def measure_all() -> list[dict[str, Any]]:
+def measured(axes: dict[str, list[Any]]) -> Points:
     """Every gradient method along every axis."""
     points = []
-    for axis, spec in AXES.items():
-        for value in spec["values"]:
-            size = dataclasses.replace(BASE, **{spec["field"]: value})
-            for gradient in GRADIENTS:
-                points.append({"axis": axis, **cost(gradient, size)})
-        print(f"measured along {axis}", flush=True)
+    for axis, values in axes.items():
+        for value in values:
+            size = dataclasses.replace(BASE, **{FIELDS[axis]: value})
+            points += [{"axis": axis, **cost(gradient, size)} for gradient in GRAPH]
+        say(f"measured along {axis}")
     return points
 
 
-def write_all(points: pd.DataFrame, record: dict[str, Any], out: Path) -> None:
+def notes(_: pd.DataFrame) -> list[str]:
+    """What a reader of both tables must know."""
+    return [
+        f"Base: {BASE.solver} (s={S[BASE.solver]}), N={BASE.steps}, L={BASE.layers} tanh layers of "
+        f"width {BASE.width}, M={BASE.components}, batch {BASE.batch} x {BASE.dim}, float32, fixed "
+        "steps, on a CPU; peak live tensor bytes (dispatch meter). The paper's table has formulas "
+        "and no sizes, so that nothing is reduced.",
+        "Every backward pass looks whether the field is still that of the solve, by f(t0, y0), "
+        "which it keeps: one state a component. That is no part of the method and is counted "
+        "apart: it is not among the checkpoints here. To adjoint it is an evaluation more a "
+        "component, M in all; the others compare one that they make anyway.",
+    ]
+
+
+def report(results: Results) -> Drawn:
     """The two tables and the figure."""
-    torch_version = record["environment"]["torch"]
-    base = record["base"]
-    setting = (
-        f"Base: {base['solver']} (s=4), N={base['steps']}, L={base['layers']} tanh layers of width "
-        f"{base['width']}, M={base['components']}, batch {base['batch']} x {base['dim']}, float32, "
-        f"torch {torch_version} on a CPU, peak live tensor bytes (dispatch meter)."
+    points = results.runs
+    sheets = [
+        Sheet(
+            "memory",
+            memory_table(points),
+            "Growth of memory: fitted exponent (exponent in the paper's Table 1)",
+            [
+                "Each exponent is the slope of log bytes against log N, s, L or M over the "
+                "measured range. Graph: the peak less returned states and checkpoints. It includes "
+                "what does not grow, such as the work space of one layer's pull-back, which lowers "
+                "exponents.",
+                "Graph per layer: the slope of a linear fit of graph bytes against L, in "
+                "activations of one layer (batch x width floats); "
+                f"N s = {BASE.steps * S[BASE.solver]}, s = {S[BASE.solver]}. It includes the "
+                "layer's parameter gradients.",
+            ],
+            mark_best=False,
+        ),
+        Sheet(
+            "evaluations",
+            evaluation_table(points),
+            "Network uses of one forward and backward pass: counted (formula)",
+            mark_best=False,
+        ),
+    ]
+    caption = (
+        "Peak memory of one forward and backward pass against the number of steps, the network "
+        "uses of a step, layers and components, for five gradient methods."
     )
-    memory = memory_table(points)
-    uses = evaluation_table(points)
-    write_table(
-        memory,
-        out,
-        "memory",
-        title="Growth of memory: fitted exponent (exponent in the paper's Table 1)",
-        notes=[
-            setting,
-            "Each exponent is the slope of log bytes against log N, s, L or M over the measured "
-            "range. Graph: the peak less returned states and checkpoints. It includes what does "
-            "not grow, such as the work space of one layer's pull-back, which lowers exponents.",
-            "Graph per layer: the slope of a linear fit of graph bytes against L, in activations "
-            f"of one layer (batch x width floats); N s = {BASE.steps * S[BASE.solver]}, "
-            f"s = {S[BASE.solver]}. It includes the layer's parameter gradients.",
-        ],
-    )
-    write_table(
-        uses,
-        out,
-        "evaluations",
-        title="Network uses of one forward and backward pass: counted (formula)",
-        notes=[setting],
-    )
-    write_figures({"memory": memory_figure(points)}, out)
-    print((out / "memory.md").read_text(encoding="utf-8"))
-    print((out / "evaluations.md").read_text(encoding="utf-8"))
+    return Drawn(sheets, {"memory": (memory_figure(points), caption)})
 
 
 def along(points: pd.DataFrame, axis: str, gradient: str) -> tuple[np.ndarray, pd.DataFrame]:
     """The values of an axis and the points of a method along it."""
     chosen = where(points, (points["axis"] == axis) & (points["gradient"] == gradient))
-    values = column(chosen, AXES[axis]["field"])
-    numbers = values.map(S) if axis == "s" else values
-    return np.asarray(numbers, dtype=float), chosen
+    values = column(chosen, FIELDS[axis])
+    at = values.map(S) if axis == "s" else values
+    return np.asarray(at, dtype=float), chosen
+
+
+def checkpoints(points: pd.DataFrame) -> pd.Series:
+    """Bytes of the method's own checkpoints: without f(t0, y0), which the look at the field keeps.
+
+    Backprop looks at nothing.
+    """
+    state = 4 * BASE.batch * BASE.dim * numbers(column(points, "components"))
+    return (numbers(column(points, "checkpoints_bytes")) - state).clip(lower=0.0)
 
 
 def exponent(points: pd.DataFrame, axis: str, gradient: str, name: str) -> float:
     """The slope of the log of a column against log axis; 0 for a column of zeros."""
     x, chosen = along(points, axis, gradient)
-    y = np.asarray(chosen[name], dtype=float)
+    y = np.asarray(column(chosen, name), dtype=float)
     if not y.any():
         return 0.0
     # Rounded, and no minus zero.
@@ -153,6 +144,7 @@ def exponent(points: pd.DataFrame, axis: str, gradient: str, name: str) -> float
 
 def memory_table(points: pd.DataFrame) -> pd.DataFrame:
     """Fitted exponents beside those of the paper."""
+    points = points.assign(checkpoints_bytes=checkpoints(points))
     rows = {}
     for gradient in GRAPH:
         row = {}
@@ -186,27 +178,31 @@ def evaluation_table(points: pd.DataFrame) -> pd.DataFrame:
         uses = steps * column(chosen, "solver").map(S)
         at_base = (chosen["axis"] == "N") & (chosen["steps"] == BASE.steps)
         row = {}
-        for name, (text, (per_use, per_step)) in formulas.items():
+        for name, (text, (per_use, per_step, per_solve)) in formulas.items():
             counted = column(chosen, name)
-            holds = bool((counted == per_use * uses + per_step * steps).all())
-            base = int(counted[at_base].iloc[0])
+            expected = per_use * uses + per_step * steps + per_solve * column(chosen, "components")
+            holds = bool((counted == expected).all())
+            base = int(next(iter(counted[at_base])))
             row[name.replace("_", " ")] = f"{base} ({text}{'' if holds else ', NOT MET'})"
         rows[gradient] = row
     return named(pd.DataFrame(rows).T)
 
 
-Formula = tuple[str, tuple[int, int]]
-"""A formula's text, and its factors on N s M and on N M."""
+Formula = tuple[str, tuple[int, int, int]]
+"""A formula's text, and its factors on N s M, on N M and on M."""
 
 
 def evaluation_formulas() -> dict[str, dict[str, Formula]]:
     """The uses of each method with fixed steps: N s M forward, and what the backward pass adds."""
-    full: Formula = ("NsM", (1, 0))
-    none: Formula = ("0", (0, 0))
+    full: Formula = ("NsM", (1, 0, 0))
+    recomputed: dict[str, Formula] = {
+        "symplectic": ("N(s-1)M", (1, -1, 0)),
+        "adjoint": ("M, the look", (0, 0, 1)),
+    }
     return {
         gradient: {
             "forward": full,
-            "recomputed": ("N(s-1)M", (1, -1)) if gradient == "symplectic" else none,
+            "recomputed": recomputed.get(gradient, ("0", (0, 0, 0))),
             "with_graph": full,
             "vjps": full,
         }
@@ -234,6 +230,7 @@ def memory_figure(points: pd.DataFrame) -> Figure:
                 np.asarray(chosen["peak_bytes"]) / 2**20,
                 color=look.color,
                 marker=look.marker,
+                markerfacecolor=look.face,
                 linestyle=look.dash,
                 markersize=4,
                 linewidth=1.3,
@@ -249,5 +246,15 @@ def memory_figure(points: pd.DataFrame) -> Figure:
     return figure
 
 
+EXPERIMENT = AtOnce(
+    name="table1",
+    purpose="Memory and evaluations as functions of N, s, L and M.",
+    presets={name: partial(measured, AXES) for name in ("paper", "cpu")}
+    | {"smoke": partial(measured, SMALL)},
+    seconds={"paper": SECONDS, "cpu": SECONDS},
+    report=report,
+    notes=notes,
+)
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main(EXPERIMENT))

@@ -4,13 +4,21 @@
 #   scripts/reproduce.sh --dry-run     what there is to run, and the time it takes
 #   scripts/reproduce.sh               run what is missing; the same command goes on
 #   scripts/reproduce.sh --install     copy what is finished over results/; run nothing
+#   scripts/reproduce.sh --install --partial     what has begun too: what one sitting has done
 #
-#   --only NAME,...     of the results: table1, bench (all of bench/), bench/kdv, digits, ...
+#   --only NAME,...     of the results: table1, bench (all of bench/), bench/traces, digits, ...
+#   --keep              go on from what results/ has of this very commit, such as another machine's
+#   --results DIR       where that lies, and where --install copies to (default: results)
 #   --max-minutes N     start nothing that would end later; without an estimate: while time is left
 #   --out DIR           where (default: results/runs/reproduce-COMMIT, which git ignores)
 #   --miniboone FILE, --bsds-images DIR     real data for table 2 (experiments/table2.py --help)
 #   --allow-dirty       run with changes that are not committed, or outside of git
 #   PYTHON=PROGRAM      the Python to run with (default: that of make, .venv)
+#
+# Several machines or sittings, one commit: git worktree add ../measured COMMIT, and in there
+#   scripts/reproduce.sh --keep --results ../symadj/results; then the same with --install --partial
+# and what has come to ../symadj/results is committed. python experiments/gallery.py then writes
+# results/README.md anew.
 #
 # Times are those of the committed results, on the machine that they are from; what nobody has timed
 # is counted and adds nothing. Rows of torchdiffeq and diffrax need the extra symadj[peers].
@@ -20,26 +28,28 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/common.sh
 
-ALL=(table1 table2 table3 table4 kdv_training tolerance rounding steps peers scale controllers
-  bench/default bench/gas_sized bench/kdv bench/miniboone_sized bench/traces
-  digits gallery/checkerboard gallery/mnist5k)
+ALL=(table1 table2 table3 table4 tolerance likelihood times rounding steps peers scale controllers
+  bench/traces digits gallery/checkerboard)
 PEERS='peers=[torchdiffeq,diffrax]'
 
 main() {
   local dry=false install=false dirty=false only='' minutes='' out='' item
-  table2=()
+  table2=() KEEP=() PARTIAL=false RESULTS=results
   while (($#)); do
     case $1 in
       -h | --help) usage; exit 0 ;;
       --dry-run) dry=true ;;
       --install) install=true ;;
+      --partial) PARTIAL=true ;;
+      --keep) KEEP=(--keep) ;;
       --allow-dirty) dirty=true ;;
-      --only | --max-minutes | --out | --miniboone | --bsds-images)
+      --only | --max-minutes | --out | --results | --miniboone | --bsds-images)
         (($# > 1)) || die "$1 needs a value; --help says which."
         case $1 in
           --only) only=$2 ;;
           --max-minutes) minutes=$2 ;;
           --out) out=$2 ;;
+          --results) RESULTS=$2 ;;
           *) table2+=("$1" "$2") ;;
         esac
         shift ;;
@@ -48,12 +58,17 @@ main() {
     shift
   done
   [[ -z $minutes || $minutes =~ ^[0-9]+$ ]] || die "--max-minutes $minutes: a whole number is needed."
+  ! $PARTIAL || $install || die "--partial is for --install: what has begun is copied too."
+  [[ -d $RESULTS ]] || die "--results $RESULTS: no such directory."
   choose "$only"
   check_commit "$dirty"
   OUT=${out:-results/runs/reproduce-$COMMIT}
   [[ $OUT =~ ^[A-Za-z0-9._/~-]+$ ]] || die "--out $OUT: take letters, digits and ._/~- alone."
   DEADLINE=${minutes:+$((SECONDS + 60 * minutes))}
   use_python
+  if ((${#KEEP[@]})); then
+    for item in "${CHOSEN[@]}"; do keep_result "$item"; done
+  fi
   if $install; then
     for item in "${CHOSEN[@]}"; do install_result "$item"; done
   elif $dry; then
@@ -99,29 +114,26 @@ check_commit() {
 # Sets COMMAND to what makes a result, less where it goes.
 command_of() {
   case $1 in
-    bench/default) COMMAND=(bench threads=2 "$PEERS") ;;
-    bench/gas_sized) COMMAND=(bench experiment=gas_sized threads=2 "$PEERS") ;;
-    bench/miniboone_sized)
-      COMMAND=(bench experiment=miniboone_sized repeats=3 threads=2 "$PEERS") ;;
     bench/traces)
       COMMAND=(bench experiment=gas_sized threads=2 repeats=7 isolate=false
         'traces=[tangent,autograd]' 'grads=[symplectic,symplectic_stages,backprop,adjoint]') ;;
-    bench/kdv)
-      COMMAND=(bench experiment=kdv solver=dop853 train.batch_size=200 threads=1 repeats=3
-        'grads=[backprop,checkpoint,aca,adjoint,symplectic,symplectic_stages]') ;;
     digits) COMMAND=(train solver=dopri5 grad=symplectic train.max_seconds=null) ;;
     gallery/checkerboard)
       COMMAND=(train data=toy2d data.name=checkerboard optim=adam optim.lr=5e-3 train.ema=0.995
         train.steps=4000 train.max_seconds=null) ;;
-    gallery/mnist5k) COMMAND=(train data=mnist5k train.max_seconds=null) ;;
-    table1) COMMAND=("experiments/table1.py" --out "$OUT/table1") ;;
     table2) COMMAND=("experiments/table2.py" --out "$OUT/table2" "${table2[@]}") ;;
-    kdv_training) COMMAND=("experiments/table4.py" --out "$OUT/table4" --full --only full) ;;
+    table4) COMMAND=("experiments/table4.py" --out "$OUT/table4" --full) ;;
     *) COMMAND=("experiments/$1.py" --out "$OUT/$1") ;;
   esac
   case ${COMMAND[0]} in
     bench | train) COMMAND+=("name=${1##*/}" "out=$(dirname "$OUT/$1")") ;;
+    *) at_once "$1" || COMMAND+=("${KEEP[@]}") ;;
   esac
+}
+
+# Whether an experiment is measured in one go, and cannot be cut in two.
+at_once() {
+  [[ $1 == table1 || $1 == controllers ]]
 }
 
 # Whether a result is finished.
@@ -129,9 +141,6 @@ finished() {
   case $1 in
     bench/*) [[ -f $OUT/$1/records.json ]] ;;
     digits | gallery/*) grep -qs '"status": "ok"' "$OUT/$1/record.json" ;;
-    table1) [[ -f $OUT/$1/memory.png ]] ;;
-    kdv_training) compgen -G "$OUT/table4/runs/full-*/record.json" >/dev/null \
-      && grep -q '"status": "ok"' "$OUT"/table4/runs/full-*/record.json ;;
     *) grep -qs '"missing": 0,' "$OUT/$1/records.json" ;;
   esac
 }
@@ -143,7 +152,7 @@ estimate() {
   if finished "$1"; then return; fi
   command_of "$1"
   case ${COMMAND[0]} in
-    bench | train) read -r COST UNKNOWN < <("$PY" - "results/$1" <<'PYTHON'
+    bench | train) read -r COST UNKNOWN < <("$PY" - "$RESULTS/$1" <<'PYTHON'
 import json, pathlib, sys
 
 folder = pathlib.Path(sys.argv[1])
@@ -156,7 +165,7 @@ try:
         train = record["kind"] == "train"
         share = record["iterations"] / record["config"]["train"]["steps"] if train else 1.0
         total += record["seconds"].get("total", 0.0) / share
-    print(round(total), 0)
+    print(round(total), int(total == 0))
 except (ArithmeticError, KeyError, OSError, TypeError, ValueError):
     print(0, 1)
 PYTHON
@@ -190,7 +199,8 @@ tell() {
 in_all() {
   local more="$2 commands that nobody has timed"
   (($2 != 1)) || more="1 command that nobody has timed"
-  if (($2 == 0)); then duration "$1"
+  if (($1 == 0 && $2 == 0)); then echo nothing
+  elif (($2 == 0)); then duration "$1"
   elif (($1 == 0)); then echo "time unknown: $more"
   else echo "$(duration "$1"), and $more"; fi
 }
@@ -231,8 +241,12 @@ run_one() {
   echo "== $1 (after $(duration "$SECONDS"))"
   case ${COMMAND[0]} in
     train) run_training "$1" ;;
-    experiments/table1.py | experiments/controllers.py) fits "$1" && "$PY" "${COMMAND[@]}" ;;
-    experiments/*) "$PY" "${COMMAND[@]}" ${rest:+--max-minutes "$((rest / 60))"} ;;
+    experiments/*)
+      if at_once "$1"; then
+        fits "$1" && "$PY" "${COMMAND[@]}"
+        return
+      fi
+      "$PY" "${COMMAND[@]}" ${rest:+--max-minutes "$((rest / 60))"} ;;
     bench)
       fits "$1" || return 1
       rm -rf "${OUT:?}/$1"
@@ -270,20 +284,37 @@ records = [json.loads(path.read_text()) for path in sorted(folder.glob("*/record
 PYTHON
 }
 
-# Copies the files of a finished result over those under results/.
-install_result() {
-  local from=$OUT/$1 to=results/$1
-  if ! finished "$1"; then
-    echo "$1 is not finished"
-    return
+# Takes over what the results folder has, where that is of this commit and nothing is here yet.
+keep_result() {
+  local from=$RESULTS/$1 to=$OUT/$1 file commits
+  if compgen -G "$to/record*.json" >/dev/null || ! file=$(compgen -G "$from/record*.json"); then
+    return 0
   fi
-  [[ $1 != kdv_training ]] || from=$(dirname "$(compgen -G "$OUT/table4/runs/full-*/record.json")")
+  commits=$(grep -ho '"commit": *"[^"]*"' "$file" | sed 's/.*"\([^"]*\)"$/\1/' | sort -u) || true
+  if [[ $commits != "$COMMIT" ]]; then
+    echo "$1: $file is of commit ${commits//$'\n'/, }, this is $COMMIT; not kept"
+    return 0
+  fi
+  mkdir -p "$to"
+  find "$from" -maxdepth 1 -type f -exec cp {} "$to" \;
+}
+
+# Copies the files of a finished result over those of the results folder.
+install_result() {
+  local from=$OUT/$1 to=$RESULTS/$1 how=copied
+  if ! finished "$1"; then
+    if ! $PARTIAL || [[ ! -f $from/records.json ]]; then
+      echo "$1 is not finished"
+      return
+    fi
+    how='not finished, copied'
+  fi
   mkdir -p "$to"
   case $1 in
-    kdv_training | digits | gallery/*) copy_run "$from" "$to" ;;
+    digits | gallery/*) copy_run "$from" "$to" ;;
     *) find "$from" -maxdepth 1 -type f -exec cp {} "$to" \; ;;
   esac
-  echo "$1: copied to $to"
+  echo "$1: $how to $to"
 }
 
 # What a run's directory has, of the files that are there already; and its record and history.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import re
 import shlex
@@ -13,7 +14,7 @@ from pathlib import Path
 from symadj.cli.bench import APP as BENCH
 from symadj.cli.train import APP as TRAIN
 from symadj.config.schema import Config
-from symadj.launch.job import Job
+from symadj.launch.job import Job, identity
 
 APPS = {"train": TRAIN, "bench": BENCH}
 Label = str | int | float
@@ -68,6 +69,24 @@ class Command:
         config = dict(self.configuration(overrides))
         del config["launcher"]
         return Job(self.kind, config, tuple(overrides), self.slug, failures_count=True)
+
+    def fingerprint(self, runs: Path) -> str:
+        """A short hash of what is run: equal on all machines, and below all directories.
+
+        That of a benchmark of trained weights has the training's in it. Of a user's file the name
+        counts alone.
+
+        Args:
+            runs: the directory of the experiment's runs, which takes no part in it.
+        """
+        config = dict(self.job(runs).config)
+        config.pop("weights", None)
+        if "path" in (data := config.get("data") or {}):
+            config["data"] = {**data, "path": Path(str(data["path"])).name}
+        told = identity(self.kind, config)
+        if self.weights is not None:
+            told += self.weights.fingerprint(runs)
+        return hashlib.sha256(told.encode(errors="backslashreplace")).hexdigest()[:16]
 
     def configuration(self, overrides: Sequence[str]) -> Config:
         """The resolved configuration.

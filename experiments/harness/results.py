@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,18 @@ from symadj.config.schema import role
 from symadj.errors import InputError
 from symadj.files import write_text
 from symadj.launch.index import FormerRun
+from symadj.records.environment import commit
 from symadj.records.record import RunRecord, now, strict
 from symadj.report.flatten import flatten
 from symadj.report.write import to_markdown, write_figures, write_table
 from symadj.terminal import say
 
 FILE = "records.json"
+CAPTIONS = "figures.md"
 SCHEMA = 1
 _ROWS = 101
+KeptCell = tuple[dict[str, Any], dict[str, Any]]
+"""A cell of records.json with its environment."""
 _USUAL = {
     f"solver.{setting.name}": setting.default
     for setting in fields(SolverSettings)
@@ -54,10 +58,38 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The tables and figures of an experiment."""
+    """The tables and figures of an experiment.
+
+    Attributes:
+        sheets: the tables.
+        figures: by the stem of their files, alone or with a caption: what is on it, in a sentence
+            or two. Data, scale, commit and machine are said below it for all figures of a folder.
+    """
 
     sheets: Sequence[Sheet] = ()
-    figures: Mapping[str, Figure] = field(default_factory=dict)
+    figures: Mapping[str, Figure | tuple[Figure, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a command has left so far.
+
+    Attributes:
+        command: it.
+        found: the run that is there; None: there is none that is done.
+        fingerprint: of the command.
+        kept: cells of records.json that are the command's, each with its environment.
+    """
+
+    command: Command
+    found: FormerRun | None
+    fingerprint: str
+    kept: Sequence[KeptCell] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.found is not None or bool(self.kept)
 
 
 @dataclass(frozen=True)
@@ -95,7 +127,7 @@ class Results:
             if "table" in command:
                 tables.append((labels, pd.DataFrame(command["table"], dtype=float)))
         runs = pd.DataFrame(rows)
-        notes = [*kept["notes"], *_machine(kept["environments"]), *_failures(runs)]
+        notes = [*kept["notes"], *machine(kept["environments"]), *_failures(runs)]
         if kept["missing"]:
             notes.append(f"Unfinished: {kept['missing']} commands were not run or ended early.")
         return Results(kept["preset"], runs, notes, tables)
@@ -130,12 +162,40 @@ def seconds_taken(folder: Path, preset: str) -> dict[str, float]:
     return took
 
 
+def former(folder: Path, preset: str) -> dict[str, list[KeptCell]]:
+    """The cells of `records.json`, each with its environment, by the fingerprints of commands.
+
+    Args:
+        folder: of the results; none there: nothing.
+        preset: whose cells they must be.
+
+    Raises:
+        InputError: they are of another preset, or of another commit than this checkout, so that
+            they cannot stand beside what is measured now.
+    """
+    if not (folder / FILE).exists():
+        return {}
+    kept = _read(folder / FILE)
+    if kept["preset"] != preset:
+        raise InputError(
+            f"{folder / FILE} holds the preset {kept['preset']}, not {preset}; give another --out."
+        )
+    here, commits = commit(), {around.get("commit") for around in kept["environments"]}
+    if commits and (here is None or commits != {here}):
+        there = ", ".join(sorted(map(str, commits)))
+        raise InputError(
+            f"{folder / FILE} is of commit {there}, and this is {here or 'no checkout of git'}: "
+            "what one folder has must be of one commit. Check that one out, or give another --out."
+        )
+    found: dict[str, list[KeptCell]] = {}
+    for cell in kept["cells"]:
+        around = kept["environments"][cell["environment"]]
+        found.setdefault(cell.get("fingerprint", ""), []).append((cell, around))
+    return found
+
+
 def save(
-    folder: Path,
-    preset: str,
-    notes: Sequence[str],
-    found: Iterable[tuple[Command, FormerRun | None]],
-    table: str | None = None,
+    folder: Path, preset: str, notes: Sequence[str], left: Iterable[Left], table: str | None = None
 ) -> None:
     """Writes `records.json`: what tables and figures need, and how to repeat it.
 
@@ -143,30 +203,35 @@ def save(
         folder: where.
         preset: that was run.
         notes: of the preset.
-        found: the commands with what they left.
+        left: what the commands have left; cells that are kept are written again as they are.
         table: a file of each run that is kept, thinned to 101 rows; None: none.
     """
     environments: list[dict[str, Any]] = []
     commands: list[dict[str, Any]] = []
     missing = 0
-    for command, left in found:
-        missing += left is None
-        for record in left.records if left else ():
-            around = {k: v for k, v in record.environment.items() if k != "command"}
+    for own in left:
+        missing += not own.done
+        for cell, around in own.kept or _cells(own, table):
             if around not in environments:
                 environments.append(around)
-            kept = {"labels": dict(command.labels), "command": command.kind}
-            kept["record"] = trimmed(record)
-            kept["environment"] = environments.index(around)
-            if left and table and (left.directory / table).is_file():
-                kept["table"] = thinned(pd.read_csv(left.directory / table))
-            commands.append(kept)
+            commands.append({**cell, "environment": environments.index(around)})
     head = {"schema": SCHEMA, "preset": preset, "written": now(), "notes": list(notes)}
     head |= {"missing": missing, "environments": environments}
     lines = ",\n".join(json.dumps(strict(command), separators=(",", ":")) for command in commands)
     text = json.dumps(head, indent=1)[:-2] + f',\n "cells": [\n{lines}\n]\n}}\n'
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / FILE, text)
+
+
+def _cells(left: Left, table: str | None) -> Iterator[KeptCell]:
+    """A cell for each record of the run that is there, with its environment."""
+    run, command = left.found, left.command
+    for record in run.records if run else ():
+        cell = {"labels": dict(command.labels), "command": command.kind}
+        cell |= {"fingerprint": left.fingerprint, "record": trimmed(record)}
+        if run and table and (run.directory / table).is_file():
+            cell["table"] = thinned(pd.read_csv(run.directory / table))
+        yield cell, {k: v for k, v in record.environment.items() if k != "command"}
 
 
 def trimmed(record: RunRecord) -> dict[str, Any]:
@@ -217,11 +282,30 @@ def draw(results: Results, drawn: Drawn, folder: Path) -> None:
         say(to_markdown(sheet.table, notes=sheet.notes, **marks))
     for note in results.notes:
         say(note)
-    write_figures(drawn.figures, folder)
+    plain = {stem: f[0] if isinstance(f, tuple) else f for stem, f in drawn.figures.items()}
+    write_figures(plain, folder)
+    captions = {stem: f[1] for stem, f in drawn.figures.items() if isinstance(f, tuple)}
+    if captions:
+        write_text(folder / CAPTIONS, captioned(captions, results.notes))
     say(f"written to {folder}")
 
 
-def _machine(environments: Sequence[Mapping[str, Any]]) -> list[str]:
+def captioned(captions: Mapping[str, str], notes: Sequence[str]) -> str:
+    """The pictures of a folder, each with what is on it, and below what they have in common.
+
+    Args:
+        captions: by the stems of the pictures' files.
+        notes: on data, scale, what is reduced, commit and machine.
+    """
+    parts = [
+        f"![{stem}]({stem}.png)\n\n**{stem}**: {' '.join(text.split())}"
+        for stem, text in captions.items()
+    ]
+    return "\n\n".join([*parts, *notes]) + "\n"
+
+
+def machine(environments: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each machine and commit that records are from."""
     told = []
     for around in environments:
         threads = around.get("threads")

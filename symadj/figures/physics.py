@@ -197,6 +197,7 @@ def _method(ax: Axes, name: str, runs: pd.DataFrame, style: Style, place: tuple[
         linestyle=style.dash,
         linewidth=1.2 + 0.5 * (methods - 1 - number),
         marker=style.marker,
+        markerfacecolor=style.face,
         markersize=4,
         markevery=(number * every // methods, every),
         label=name,

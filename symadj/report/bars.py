@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 
+from symadj.figures.panels import log_if_wide
 from symadj.figures.style import (
     COLUMN_WIDTH,
     FONT_SIZE,
@@ -36,8 +38,9 @@ def cost_bars(
 ) -> Figure:
     """Peak memory (MiB) and time (s/iteration) of every method, as labelled horizontal bars.
 
-    A whisker is one standard deviation over the runs, or the quartiles of a single run's
-    iterations. A method that failed has its failure instead of a bar.
+    An axis whose bars differ by a factor of eight or more is logarithmic. A whisker is one standard
+    deviation over the runs, or the quartiles of a single run's iterations. A method that failed has
+    its failure instead of a bar.
 
     Args:
         runs: as `symadj.report.load.load_runs` gives it.
@@ -66,7 +69,6 @@ def _axis_label(name: str, header: str) -> str:
 
 
 def _bars(ax: Axes, cells: dict[str, Cell], styles: dict[str, Style]) -> None:
-    reach = max((cell.mean + _above(cell) for cell in cells.values() if cell.mean), default=1.0)
     for y, (method, cell) in enumerate(cells.items()):
         style = styles[method]
         if cell.mean is not None:
@@ -75,14 +77,26 @@ def _bars(ax: Axes, cells: dict[str, Cell], styles: dict[str, Style]) -> None:
             ax.barh(y, cell.mean, height=0.7, color="none", edgecolor="white", hatch=style.hatch)
             bar = ax.errorbar(cell.mean, y, xerr=_whisker(cell), color="black", lw=0.8, capsize=2)
             _halo(bar)
-        _value(ax, y, cell, reach)
+        _value(ax, y, cell)
     ax.set_yticks(range(len(cells)), list(cells), fontsize=FONT_SIZE)
     ax.set_ylim(len(cells) - 0.5, -0.5)
-    # Room for the values at the ends of the bars.
-    ax.set_xlim(0, reach * 1.3)
-    if all(cell.mean is None for cell in cells.values()):
+    _scale(ax, list(cells.values()))
+
+
+def _scale(ax: Axes, cells: Sequence[Cell]) -> None:
+    """Limits with room for the values at the ends of the bars; see `cost_bars` for the scale."""
+    means = [cell.mean for cell in cells if cell.mean is not None]
+    if not means:
         ax.set_xticks([])
-    elif reach >= 1000:
+        return
+    reach = max(cell.mean + _above(cell) for cell in cells if cell.mean is not None) or 1.0
+    log_if_wide(ax, "x", means)
+    if ax.get_xscale() == "log":
+        low = 10.0 ** math.floor(math.log10(min(means) / 1.5))
+        ax.set_xlim(low, reach * (reach / low) ** 0.3)
+        return
+    ax.set_xlim(0, reach * 1.3)
+    if reach >= 1000:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
@@ -93,15 +107,17 @@ def _halo(bar: ErrorbarContainer) -> None:
         artist.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
 
 
-def _value(ax: Axes, y: int, cell: Cell, reach: float) -> None:
+def _value(ax: Axes, y: int, cell: Cell) -> None:
     text = str(cell)
     if cell.mean is not None:
         failed = ", ".join(f"{number} {what}" for what, number in cell.failures)
         text = _short(cell.mean) + (f" ({failed})" if failed else "")
-    ax.text(
-        (cell.mean or 0.0) + _above(cell) + 0.015 * reach,
-        y,
+    ax.annotate(
         text,
+        (0.0 if cell.mean is None else cell.mean + _above(cell), y),
+        (3, 0),
+        xycoords="data" if cell.mean is not None else ax.get_yaxis_transform(),
+        textcoords="offset points",
         va="center",
         fontsize=SMALL_FONT_SIZE,
         fontstyle="normal" if cell.mean is not None else "italic",

@@ -174,6 +174,7 @@ def _line(
         linestyle=style.dash,
         linewidth=1.3,
         marker=style.marker,
+        markerfacecolor=style.face,
         markersize=3.5,
         markevery=(first_marker * every // 8 % len(x), every),
         label=name,

@@ -116,7 +116,9 @@ def _panel(ax: Axes, pairs: Pairs, styles: dict[str, Style]) -> Points:
     for name, p in points.items():
         style = styles[name]
         ax.errorbar(p.x, p.y, p.dy or None, p.dx or None, color=style.color, lw=0.8, zorder=2)
-        ax.plot(p.x, p.y, style.marker, color=style.color, ms=6, mec="white", mew=0.5)
+        edge = style.color if style.hollow else "white"
+        width = 1.0 if style.hollow else 0.5
+        ax.plot(p.x, p.y, style.marker, mfc=style.face, mec=edge, ms=6, mew=width)
     log_if_wide(ax, "x", [p.x for p in points.values()])
     log_if_wide(ax, "y", [p.y for p in points.values()])
     ax.margins(0.22)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from symadj.errors import InputError
-from symadj.figures.style import METHOD_STYLE
+from symadj.figures.style import METHOD_STYLE, base_of
 from symadj.report.frames import column, numbers
 
 MISSING = "–"
@@ -78,7 +78,10 @@ def labels(runs: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def ordered(distinct: set[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Labels as a reader expects them: methods as everywhere, numbers by size, missing last."""
+    """Labels as a reader expects them: methods as in the paper, numbers by size, missing last.
+
+    A variant of a method, such as symplectic_stages, comes behind it.
+    """
     return sorted(distinct, key=lambda label: tuple(_rank(text) for text in label))
 
 
@@ -181,8 +184,8 @@ def text_of(value: object) -> str:
 def _rank(text: str) -> tuple[int, float, str]:
     if text == MISSING:
         return 3, 0.0, text
-    if text in METHOD_STYLE:
-        return 0, float(list(METHOD_STYLE).index(text)), text
+    if base := base_of(text):
+        return 0, float(list(METHOD_STYLE).index(base)), text
     try:
         return 1, float(text), text
     except ValueError:

@@ -26,6 +26,7 @@ from controllers_solves import (
     reference,
     settings_of,
 )
+from harness.at_once import main
 from symadj import solve
 
 
@@ -151,19 +152,19 @@ def test_an_experiment_is_redrawn_from_its_records(tmp_path: Path, monkeypatch, 
     pytest.importorskip("torchdiffeq")
     small = dataclasses.replace(controllers.PRESETS["smoke"], problems=("lorenz",))
     monkeypatch.setitem(controllers.PRESETS, "smoke", small)
-    controllers.main(["--preset", "smoke", "--out", str(tmp_path)])
+    main(controllers.EXPERIMENT, ["--preset", "smoke", "--out", str(tmp_path)])
     names = ("overall.md", "problems.md", "first_step.md", "relative.png", "work_precision.png")
     written = {name: (tmp_path / name).read_bytes() for name in names}
     for name in names:
         (tmp_path / name).unlink()
-    controllers.main(["--redraw", "--out", str(tmp_path)])
+    main(controllers.EXPERIMENT, ["--redraw", "--out", str(tmp_path)])
     assert {name: (tmp_path / name).read_bytes() for name in names} == written
     assert "min (" in told(capsys, tmp_path)
 
 
 def told(capsys: pytest.CaptureFixture, out: Path) -> str:
     capsys.readouterr()
-    controllers.main(["--dry-run", "--out", str(out)])
+    main(controllers.EXPERIMENT, ["--dry-run", "--out", str(out)])
     return capsys.readouterr().out
 
 

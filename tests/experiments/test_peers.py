@@ -12,10 +12,9 @@ import peers
 from harness import main
 from harness.command import APPS
 from harness.results import FILE
-from peers_figure import figure_of, look
+from peers_figure import figure_of
 from symadj.bench.cases import groups
 from symadj.config.bench import bench_settings
-from symadj.figures.style import METHOD_STYLE
 from symadj.report.names import MISSING
 
 LABELS = {"toy": 0.3, "GAS": 0.6}
@@ -73,15 +72,6 @@ def test_the_fastest_of_several_rows_is_the_one_whose_memory_counts() -> None:
     )
     assert list(table["conv"]) == ["1.1 (1.3)", "0.25 (0.1: missed)", MISSING, MISSING]
     assert list(table["GAS"])[:2] == ["3", "2"]
-
-
-def test_variants_have_the_look_of_their_method_and_are_told_apart() -> None:
-    assert look("symplectic") == (METHOD_STYLE["symplectic"], True)
-    for label in ("symplectic_stages", "symplectic_compiled"):
-        assert look(label) == (METHOD_STYLE["symplectic"], False)
-    adjoint = METHOD_STYLE["torchdiffeq adjoint"]
-    assert look("torchdiffeq adjoint") == (adjoint, True)
-    assert look("torchdiffeq adjoint, autograd trace") == (adjoint, False)
 
 
 def test_a_row_with_settings_of_its_own_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from symadj.figures.style import METHOD_STYLE, style_of, styles_of
+from symadj.figures.style import METHOD_STYLE, base_of, style_of, styles_of
 from symadj.grad import GRADIENTS
 
 # Machado, Oliveira and Fernandes (2009), severity 1: linear RGB as such a reader sees it.
@@ -70,3 +70,43 @@ def test_unknown_names_in_one_figure_get_distinct_styles_and_known_ones_their_ow
 def test_more_names_than_styles_still_have_one_each() -> None:
     names = [f"method{i}" for i in range(40)]
     assert set(styles_of(names)) == set(names)
+
+
+VARIANTS = {
+    "symplectic": ["symplectic_stages", "symplectic revolve", "symplectic_compiled"],
+    "adjoint": ["adjoint_full"],
+    "torchdiffeq adjoint": ["torchdiffeq adjoint, autograd trace"],
+}
+
+
+def test_variants_have_their_methods_colour_lighter_and_its_marker() -> None:
+    styles = styles_of([*VARIANTS, *(name for own in VARIANTS.values() for name in own), "mine"])
+    for base, names in VARIANTS.items():
+        assert styles[base] is METHOD_STYLE[base]
+        for name in names:
+            assert base_of(name) == base
+            assert styles[name].marker == styles[base].marker
+            light, a, b = lab(styles[name].color, VISION["normal"])
+            dark, *_ = lab(styles[base].color, VISION["normal"])
+            assert light > dark + 5
+            # The same hue: the colour's direction from grey.
+            _, a0, b0 = lab(styles[base].color, VISION["normal"])
+            assert np.dot((a, b), (a0, b0)) > 0.9 * np.hypot(a, b) * np.hypot(a0, b0)
+    assert styles["mine"] not in METHOD_STYLE.values()
+    looks = {(style.color, style.dash, style.hollow) for style in styles.values()}
+    assert len(looks) == len(styles)
+
+
+def test_variants_in_one_figure_are_told_apart_and_known_ones_look_the_same_everywhere() -> None:
+    names = ["symplectic_6_at_once", "symplectic_stages", "symplectic_revolve", "symplectic_x"]
+    styles = styles_of(names)
+    assert len({(s.color, s.dash, s.hollow) for s in styles.values()}) == len(names)
+    for name in ("symplectic_stages", "symplectic_revolve"):
+        assert styles[name] == style_of(name)
+    assert len(styles_of([f"aca, solver{i}" for i in range(20)])) == 20
+
+
+def test_only_a_word_of_its_own_makes_a_variant() -> None:
+    assert base_of("Torchdiffeq_Adjoint") == "torchdiffeq adjoint"
+    assert base_of("symplectical") == ""
+    assert base_of("auto_64MiB") == ""

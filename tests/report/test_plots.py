@@ -18,6 +18,7 @@ from symadj.figures.style import COLUMN_WIDTH, PAGE_WIDTH, style_of
 from symadj.report.curves import band
 from symadj.report.frontier import Point, nondominated
 from symadj.report.load import load_histories, load_rollouts, load_runs
+from symadj.report.names import ordered
 from symadj.report.plots import (
     cost_bars,
     evaluation_curves,
@@ -76,20 +77,30 @@ def texts(ax: Axes) -> list[str]:
 def test_bars_are_as_long_as_the_means_and_in_the_colours_of_the_methods(tmp_path: Path) -> None:
     figure = cost_bars(runs_of(tmp_path, *COSTS))
     memory, time = figure.axes
-    assert [bar.get_width() for bar in bars(memory)] == [400.0, 40.0, 20.0, 10.0]
+    assert [bar.get_width() for bar in bars(memory)] == [20.0, 400.0, 40.0, 10.0]
     assert to_hex(bars(memory)[-1].get_facecolor()).upper() == style_of("symplectic").color
     assert memory.get_xlabel() == "peak memory (MiB)"
     assert time.get_xlabel() == "time (s/iteration)"
-    assert texts(memory) == ["400", "40.0", "20.0", "10.0"]
+    assert texts(memory) == ["20.0", "400", "40.0", "10.0"]
     names = [label.get_text() for label in memory.get_yticklabels()]
-    assert names == ["backprop", "aca", "adjoint", "symplectic"]
+    assert names == ["adjoint", "backprop", "aca", "symplectic"]
 
 
 def test_a_failed_method_has_its_failure_instead_of_a_bar(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, {"grad": "backprop", "status": "oom"}, *COSTS[1:])
     memory = cost_bars(runs).axes[0]
-    assert texts(memory)[0] == "OOM"
-    assert min(bar.get_y() for bar in bars(memory)) > 0.5
+    assert texts(memory)[1] == "OOM"
+    assert [round(bar.get_y() + bar.get_height() / 2) for bar in bars(memory)] == [0, 2, 3]
+
+
+def test_bars_that_are_far_apart_have_a_logarithmic_axis_on_which_all_can_be_seen(
+    tmp_path: Path,
+) -> None:
+    memory, time = cost_bars(runs_of(tmp_path, *COSTS)).axes
+    assert (memory.get_xscale(), time.get_xscale()) == ("log", "linear")
+    low, high = memory.get_xlim()
+    assert low < 10 / 1.4
+    assert high > 2 * 400
 
 
 def test_every_data_set_has_panels_of_its_own_and_says_so(tmp_path: Path) -> None:
@@ -292,3 +303,12 @@ def test_roll_outs_have_a_figure_for_each_data_set(tmp_path: Path) -> None:
     assert xs(single.lines[0]).tolist() == [1.0]
     one = report_figures(runs, pd.DataFrame({"path": []}), ("grad",), (), rollouts)
     assert "rollout" in one
+
+
+def test_methods_come_in_the_papers_order_with_their_variants_behind_them() -> None:
+    names = ["diffrax", "symplectic_stages", "mine", "aca", "adjoint_full", "backprop", "adjoint"]
+    names += ["symplectic", "checkpoint", "torchdiffeq adjoint"]
+    assert [name for (name,) in ordered({(name,) for name in names})] == [
+        *("adjoint", "adjoint_full", "backprop", "checkpoint", "aca"),
+        *("symplectic", "symplectic_stages", "torchdiffeq adjoint", "diffrax", "mine"),
+    ]

@@ -58,6 +58,12 @@ class Checkout:
         for words in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-q", "-m", "all")):
             subprocess.run(["git", *words], cwd=self.path, check=True)
 
+    def head(self) -> str:
+        """The commit, as records name it."""
+        command = ["git", "rev-parse", "--short=12", "HEAD"]
+        done = subprocess.run(command, cwd=self.path, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
     def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A script of scripts/, with this Python."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}

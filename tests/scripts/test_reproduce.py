@@ -63,7 +63,8 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 def test_times_are_added_and_what_nobody_has_timed_is_counted(checkout: Checkout) -> None:
-    done = checkout.run("reproduce.sh", "--dry-run", "--only", "steps,scale,peers,digits,bench/kdv")
+    names = "steps,scale,peers,digits,bench/traces"
+    done = checkout.run("reproduce.sh", "--dry-run", "--only", names)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split(maxsplit=1) for line in lines[:5]] == [
@@ -71,7 +72,7 @@ def test_times_are_added_and_what_nobody_has_timed_is_counted(checkout: Checkout
         ["scale", "about 2 min, and 2 commands that nobody has timed"],
         ["peers", "time unknown: 4 commands that nobody has timed"],
         ["digits", "about 4 min"],
-        ["bench/kdv", "time unknown: 1 command that nobody has timed"],
+        ["bench/traces", "time unknown: 1 command that nobody has timed"],
     ]
     # 360 + 100 + 4 * 60 s
     assert (
@@ -103,7 +104,7 @@ def test_what_is_in_no_git_is_refused_unless_allowed(checkout: Checkout) -> None
 
 
 def test_the_same_command_runs_what_is_missing_and_install_copies_it(checkout: Checkout) -> None:
-    chosen = ("--only", "steps,bench/kdv,digits")
+    chosen = ("--only", "steps,bench/traces,digits")
     checkout.write("calls", "")
     (checkout.path / "cut").touch()
     cut = checkout.run("reproduce.sh", *chosen, "--allow-dirty", "--out", "results/runs/r")
@@ -117,10 +118,54 @@ def test_the_same_command_runs_what_is_missing_and_install_copies_it(checkout: C
     assert (checkout.path / "results/digits/samples.png").read_text() == "old"
     installed = checkout.run("reproduce.sh", *chosen, "--out", "results/runs/r", "--install")
     assert installed.returncode == 0, installed.stderr
-    for name in ("digits/samples.png", "steps/table.md", "bench/kdv/table.md"):
+    for name in ("digits/samples.png", "steps/table.md", "bench/traces/table.md"):
         assert (checkout.path / "results" / name).read_text() == "new"
-    [record] = json.loads((checkout.path / "results/bench/kdv/records.json").read_text())
+    [record] = json.loads((checkout.path / "results/bench/traces/records.json").read_text())
     assert record == {"seconds": {"total": 1}}
+
+
+def test_what_another_machine_has_done_at_this_commit_is_kept(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    for name, commit in (("steps", checkout.head()), ("scale", "0123456789ab")):
+        (results / name).mkdir(parents=True)
+        text = json.dumps({"missing": 0, "environments": [{"commit": commit}]}, indent=1)
+        (results / name / "records.json").write_text(text)
+    (results / "steps" / "table.md").write_text("theirs")
+    chosen = ("--only", "steps,scale", "--keep", "--results", str(results))
+    done = checkout.run("reproduce.sh", *chosen)
+    assert done.returncode == 0, done.stderr
+    assert "scale/records.json is of commit 0123456789ab" in done.stdout
+    assert len(checkout.calls) == 1
+    assert checkout.calls[0].startswith("scale --out")
+    assert checkout.calls[0].endswith("--keep")
+    installed = checkout.run("reproduce.sh", *chosen, "--install")
+    assert installed.returncode == 0, installed.stderr
+    assert (results / "steps" / "table.md").read_text() == "theirs"
+    assert (results / "scale" / "table.md").read_text() == "new"
+
+
+def test_what_has_begun_is_installed_where_asked_for(checkout: Checkout) -> None:
+    checkout.command("experiments/steps.py", EXPERIMENT.format(told="", missing=3))
+    chosen = ("--only", "steps", "--allow-dirty")
+    assert checkout.run("reproduce.sh", *chosen).returncode == 1
+    assert "steps is not finished" in checkout.run("reproduce.sh", *chosen, "--install").stdout
+    table = checkout.path / "results/steps/table.md"
+    assert not table.exists()
+    done = checkout.run("reproduce.sh", *chosen, "--install", "--partial")
+    assert "steps: not finished, copied to results/steps" in done.stdout
+    assert table.read_text() == "new"
+
+
+def test_a_record_without_seconds_is_no_estimate(checkout: Checkout) -> None:
+    checkout.write("results/bench/traces/records.json", '[{"kind": "bench", "seconds": {}}]')
+    checkout.commit()
+    done = checkout.run("reproduce.sh", "--dry-run", "--only", "bench/traces")
+    assert "time unknown: 1 command that nobody has timed" in done.stdout
+    checkout.run("reproduce.sh", "--only", "bench/traces")
+    done = checkout.run("reproduce.sh", "--dry-run", "--only", "bench/traces")
+    assert "in all: nothing, for 0 of 1 results" in done.stdout
 
 
 def test_an_unfinished_experiment_is_named(checkout: Checkout) -> None:
@@ -143,6 +188,8 @@ def test_nothing_starts_when_the_time_is_up(checkout: Checkout) -> None:
         (("--max-minutes", "ten"), "whole number"),
         (("--out", "a b"), "letters, digits"),
         (("--fast",), "unknown argument --fast"),
+        (("--partial",), "--partial is for --install"),
+        (("--results", "nowhere"), "no such directory"),
         (("--only",), "needs a value"),
     ],
 )
