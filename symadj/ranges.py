@@ -243,6 +243,16 @@ RANGES: Mapping[str, Range] = {
     ),
     "task.kinetic": Range("the weight of the integral of |f|^2", 0, 1e6),
     "task.jacobian": Range("the weight of the integral of |df/dz|^2", 0, 1e6),
+    "task.check_tolerance": Range(
+        "the bound on the difference of the NLLs at the run's and a tighter tolerance",
+        0,
+        1e9,
+        unit="nats",
+        null="not checked",
+    ),
+    "task.check_factor": Range(
+        "the factor on the tolerances of the check", 1e-12, 1, below=True
+    ),
     "task.horizon": _HORIZON,
     "task.rollouts": _count("the number of test trajectories rolled out", null="all"),
     "task.rollout_max_steps": _count("the number of attempted steps of a roll-out"),
