@@ -33,7 +33,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
 }
 """The overrides of every method, in the paper's order."""
 ADJOINT_ROWS = (
-    "adjoint: the continuous adjoint method with the seminorm (the default here); adjoint_full: with "
+    "adjoint: the continuous adjoint method with the seminorm (the default); adjoint_full: with "
     "the norm over everything, parameters included, as published and as torchdiffeq's default."
 )
 BESIDE = "task._target_=flows.BesideBaselines"
