@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -284,7 +283,7 @@ def verdict(runs: pd.DataFrame) -> list[str]:
         return ["Too few seeds to compare methods.", *told]
     sides = {key: interval(d) for key, d in found.items()}
     apart = [key for key, (low, high) in sides.items() if low > NEAR or high < -NEAR]
-    within = [key for key, (low, high) in sides.items() if -NEAR <= low and high <= NEAR]
+    within = [key for key, (low, high) in sides.items() if low >= -NEAR and high <= NEAR]
     largest = max(found, key=lambda key: abs(np.mean(found[key])))
     if apart:
         named = "; ".join(f"{grad} on {data}" for data, grad in apart)

@@ -250,9 +250,7 @@ RANGES: Mapping[str, Range] = {
         unit="nats",
         null="not checked",
     ),
-    "task.check_factor": Range(
-        "the factor on the tolerances of the check", 1e-12, 1, below=True
-    ),
+    "task.check_factor": Range("the factor on the tolerances of the check", 1e-12, 1, below=True),
     "task.horizon": _HORIZON,
     "task.rollouts": _count("the number of test trajectories rolled out", null="all"),
     "task.rollout_max_steps": _count("the number of attempted steps of a roll-out"),

@@ -129,7 +129,7 @@ def test_a_flow_without_costs_is_refused_where_they_are_asked_for() -> None:
 def test_metrics_are_means_over_rows_whatever_the_batches_are() -> None:
     data = Digits()
     model, x = CNF(64, hidden=(16,)), data.val[:10].float()
-    task = Density()
+    task = Density(check_tolerance=None)
     whole = task.test(model, x, data, integrator(), batch_size=10)
     parts = task.test(model, x, data, integrator(), batch_size=4)
     log_prob = model.log_prob(x, integrator(), exact=True)
@@ -138,7 +138,7 @@ def test_metrics_are_means_over_rows_whatever_the_batches_are() -> None:
         data.bits_per_dim(x, log_prob).mean().item(), rel=1e-6
     )
     assert parts == pytest.approx(whole, rel=1e-6)
-    assert set(whole) == {"nll", "bits_per_dim", "nll_tighter", "nll_gap"}
+    assert set(whole) == {"nll", "bits_per_dim"}
     assert task.monitor in whole
 
 
@@ -318,12 +318,14 @@ def test_a_tighter_solver(
 def test_a_gap_beyond_the_bound_is_warned_of_once(solver: SolverSettings, named: str) -> None:
     data, model = Toy2D(size=50), steep()
     task = Density(check_tolerance=1e-6)
+    torch.manual_seed(5)
     with pytest.warns(UserWarning, match=rf"(?s){named}.*task\.check_tolerance=1e-06 apart"):
         gap = task.evaluate(model, data.val, data, Integrator(solver), 50)["nll_gap"]
     assert abs(gap) > 1e-6
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         task.evaluate(model, data.val, data, Integrator(solver), 50)
+        torch.manual_seed(5)
         within = Density(check_tolerance=2 * abs(gap))
         within.evaluate(model, data.val, data, Integrator(solver), 50)
 
