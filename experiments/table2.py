@@ -179,7 +179,7 @@ def smoke(_: Namespace) -> Preset:
     tight = ("solver.atol=1e-2", "train.batch_size=8")
     tiny = benchmark("POWER-sized, 2-d", (*small, *tight), 1)
     overrides = [o for o in tiny.overrides if not o.startswith("measure.")]
-    budget = (*overrides, "measure.memory_budget=20KiB")
+    budget = (*overrides, "measure.memory_budget=10KiB")
     return Preset([replace(tiny, overrides=budget)], ["A tiny flow; no result."])
 
 

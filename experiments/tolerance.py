@@ -160,10 +160,10 @@ def changed(planned: Preset, **fields: Any) -> Preset:
 
 def cpu(_: Namespace) -> Preset:
     """Fits two cores."""
-    flow = (*FLOW, "data.size=1000", "model.hidden=[64,64,64]", "train.batch_size=200")
+    flow = (*FLOW, "data.size=1000", "model.hidden=[64,64,64]", "train.batch_size=100")
     note = (
         "A synthetic mixture stands in for MINIBOONE: 8-d, 5 modes 6 deviations apart, fresh "
-        "points in every batch of 200; a flow of 64-64-64 tanh, dopri5, float32, "
+        "points in every batch of 100; a flow of 64-64-64 tanh, dopri5, float32, "
         "rtol = min(100 atol, 0.1)."
     )
     return preset(flow, GRID, 1500, 100, 5, 200, [note])
