@@ -25,10 +25,10 @@ def test_baselines_are_those_of_their_formulas() -> None:
     x = data.test
     found = flows.baselines(data, x)
     assert found["nll_truth"] == pytest.approx(-float(data.log_prob(x).mean()))
-    plain = multivariate_normal(np.zeros(3), np.eye(3))  # pyright: ignore[reportArgumentType]
+    plain = multivariate_normal(np.zeros(3), np.eye(3))  # pyright: ignore
     assert found["nll_normal"] == pytest.approx(-plain.logpdf(x.numpy()).mean())
     train = data.train.numpy()
-    fit = multivariate_normal(train.mean(0), np.cov(train.T, bias=True))  # pyright: ignore[reportArgumentType]
+    fit = multivariate_normal(train.mean(0), np.cov(train.T, bias=True))  # pyright: ignore
     assert found["nll_gaussian"] == pytest.approx(-fit.logpdf(x.numpy()).mean(), abs=2e-3)
     assert found["nll_truth"] < found["nll_gaussian"] < found["nll_normal"] + 0.01
     assert set(found) == {"nll_truth", "nll_normal", "nll_gaussian"}
