@@ -140,9 +140,9 @@ def cpu(arguments: Namespace) -> Preset:
     notes = [
         "Synthetic mixtures: 5 modes (2 in 6-d and 8-d), 2 deviations apart, fresh points in every "
         "batch, tested on 2,000; up to 8-d trained with the exact trace, all else with its "
-        "estimate. shuttle (49,097 rows), MINIBOONE's first rows where they are given (1,523; else a mixture of its "
-        "dimension stands in) and digits (1,797 images) are real, split 80/10/10. Splits are those "
-        "of data.seed=0 in every run.",
+        "estimate. shuttle (49,097 rows), MINIBOONE's first rows where they are given (1,523; else "
+        "a mixture of its dimension stands in) and digits (1,797 images) are real, split 80/10/10. "
+        "Splits are those of data.seed=0 in every run.",
         f"Flows of one component, tanh, dopri5 at rtol = atol = 1e-5, float32, Adam, {SEEDS} seeds "
         f"of weights, batches and noise. Widths, iterations, batch and learning rate (half a "
         f"cosine to 0): {'; '.join(row.told() for row in rows)}. Training of real data stops after "
