@@ -204,7 +204,7 @@ def save(
         preset: that was run.
         notes: of the preset.
         left: what the commands have left; cells that are kept are written again as they are.
-        table: a file of each run that is kept, thinned to 101 rows; None: none.
+        table: a file of each run that is kept, as `thinned` has it; None: none.
     """
     environments: list[dict[str, Any]] = []
     commands: list[dict[str, Any]] = []
@@ -263,7 +263,15 @@ def _used(config: Mapping[str, Any], section: str = "") -> dict[str, Any]:
 
 
 def thinned(table: pd.DataFrame) -> dict[str, list[float | None]]:
-    """At most 101 rows, the first and last among them, to four digits."""
+    """At most 101 rows, the first and last among them, to four digits.
+
+    Of a history, the rows of its validations alone.
+    """
+    validated = [name for name in table if str(name).startswith("val_")]
+    if validated:
+        table = table.dropna(subset=validated)
+    if table.empty:
+        return {}
     step = max(1, math.ceil((len(table) - 1) / (_ROWS - 1)))
     chosen = table.iloc[sorted({*range(0, len(table), step), len(table) - 1})]
     return {str(name): [_rounded(v) for v in column] for name, column in chosen.items()}

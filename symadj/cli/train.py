@@ -22,6 +22,7 @@ handwritten digits, dopri5, gradients by the symplectic adjoint method."""
 SETTINGS = (
     ("solver=rk4 solver.num_steps=20", "fixed steps (or solver.step_size=0.05)"),
     ("solver.rtol=1e-6 solver.atol=1e-8", "tolerances of the adaptive solvers"),
+    ("task.check_tolerance=0.1", "nats; warn where a tighter solver gives another NLL (null: no)"),
     ("data=csv data.path=FILE", "your own table, .csv or .npy"),
     ("data=toy2d data.name=8gaussians", "a two-dimensional toy set, with a density plot"),
     ("data=two_body", "a physical system, with a task and a model that fit it"),

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,16 +20,23 @@ from symadj.errors import InputError
 from symadj.files import open_file, unwritable, write_text
 from symadj.ode.stats import SolveStats
 
+_HEAD = ("iteration", "wall", "loss", "seconds")
 _COUNTS = ("forward", "recomputed", "with_graph", "vjps", "accepted", "rejected")
-_VALIDATION = -2
+_VALIDATION = len(_HEAD) + len(_COUNTS) + 1
+_LEAST = _VALIDATION + 2
+"""Columns of a history that tracks nothing besides."""
 _LONGEST = 4096
 """Characters of a row, and more."""
 
 
-def columns(monitor: str) -> tuple[str, ...]:
-    """The columns of a history whose task is validated by `monitor` ("nll")."""
-    head = ("iteration", "wall", "loss", "seconds")
-    return (*head, *_COUNTS, "lr", f"val_{monitor}", "memory_bytes")
+def columns(monitor: str, tracked: Sequence[str] = ()) -> tuple[str, ...]:
+    """The columns of a history whose task is validated by `monitor` ("nll").
+
+    Args:
+        monitor: of the task.
+        tracked: further metrics of a validation, in columns of their names.
+    """
+    return (*_HEAD, *_COUNTS, "lr", f"val_{monitor}", "memory_bytes", *tracked)
 
 
 @dataclass
@@ -44,6 +52,7 @@ class Row:
         lr: learning rate of the step.
         validation: the task's monitor, where validated after this iteration.
         memory_bytes: peak above what lived before the step, where metered.
+        tracked: what the task tracks besides, where validated; empty elsewhere.
     """
 
     iteration: int
@@ -54,6 +63,7 @@ class Row:
     lr: float
     validation: float | None = None
     memory_bytes: int | None = None
+    tracked: Sequence[float] = ()
 
     def cells(self) -> list[str]:
         """The row's texts; `repr` of a float reads back as the same float, bit for bit."""
@@ -67,6 +77,7 @@ class Row:
             *counts,
             repr(self.lr),
             *("" if value is None else repr(value) for value in optional),
+            *map(repr, self.tracked),
         ]
 
 
@@ -80,6 +91,7 @@ class History:
         monitor: name of the task's validation metric.
         keep: rows of the file up to this iteration are kept, later ones dropped: a resumed run
             makes again what came after its checkpoint.
+        tracked: names of its further metrics.
 
     Attributes:
         missing: iterations up to `keep` that the file has no row of.
@@ -88,9 +100,11 @@ class History:
         InputError: a history to be kept that cannot be read.
     """
 
-    def __init__(self, path: Path, monitor: str, keep: int = 0) -> None:
+    def __init__(
+        self, path: Path, monitor: str, keep: int = 0, tracked: Sequence[str] = ()
+    ) -> None:
         self._path = path
-        self._columns = columns(monitor)
+        self._columns = columns(monitor, tracked)
         self._rows = _rows_up_to(path, keep, len(self._columns)) if keep else {}
         self.missing = [i for i in range(1, keep + 1) if i not in self._rows]
         self._file: IO[str] | None = None
@@ -102,17 +116,19 @@ class History:
             StorageError: it cannot be written.
         """
         if self._file is None:
-            self._rows[row.iteration] = row.cells()
+            self._rows[row.iteration] = _fitted(row.cells(), len(self._columns))
         else:
-            self._through(_text([row.cells()]))
+            self._through(_text([_fitted(row.cells(), len(self._columns))]))
 
-    def validated(self, iteration: int, metric: float) -> None:
-        """Adds the metric of a validation that came later than its iteration's row."""
+    def validated(self, iteration: int, metric: float, tracked: Sequence[float] = ()) -> None:
+        """Adds the metrics of a validation that came later than its iteration's row."""
         if self._file is not None:
             self.close()
             self._rows = _rows_up_to(self._path, iteration, len(self._columns))
         if iteration in self._rows:
-            self._rows[iteration][_VALIDATION] = repr(metric)
+            cells = self._rows[iteration]
+            cells[_VALIDATION] = repr(metric)
+            cells[_LEAST:] = _fitted([*map(repr, tracked)], len(cells) - _LEAST)
 
     def commit(self) -> None:
         """Returns when all rows are on disk, to stay there whatever happens to the process.
@@ -154,21 +170,30 @@ def _text(rows: list[list[str]] | list[tuple[str, ...] | list[str]]) -> str:
     return out.getvalue()
 
 
+def _fitted(cells: list[str], width: int) -> list[str]:
+    """Cells of so many columns: empty ones added, or the last ones left out."""
+    return [*cells[:width], *[""] * (width - len(cells))]
+
+
 def _rows_up_to(path: Path, last: int, width: int) -> dict[int, list[str]]:
     """The whole rows of iterations up to `last`, by iteration, in their order.
 
-    A row that a kill or a full disk cut off is shorter than the others and is no row. Of a file
-    that no run has written not more is read than such a history can be long.
+    A row that a kill or a full disk cut off is shorter than the head and is no row. An earlier
+    sitting may have tracked more or fewer metrics than this one, whose rows have `width` cells. Of
+    a file that no run has written not more is read than such a history can be long.
     """
     try:
         with open_file(path, newline="") as file:
             lines = islice(iter(partial(file.readline, _LONGEST), ""), 2 * last + 1000)
-            rows = [row for row in csv.reader(lines) if len(row) == width and row[0].isdecimal()]
+            cells = csv.reader(lines)
+            whole = max(len(next(cells, [])), _LEAST)
+            rows = [row for row in cells if len(row) == whole and row[0].isdecimal()]
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read, so the run cannot go on ({error}).") from error
-    found = {int(row[0]): row for row in rows if int(row[0][:20]) <= last}
+    kept = [row for row in rows if int(row[0][:20]) <= last]
+    found = {int(row[0]): _fitted(row, width) for row in kept}
     return dict(sorted(found.items()))
 
 

@@ -169,7 +169,7 @@ def of_key(name: str, key: str) -> Quantity:
 def _metric_unit(key: str) -> str:
     if key.endswith("bits_per_dim"):
         return "bits/dim"
-    return "nats" if key.endswith("nll") else ""
+    return "nats" if "nll" in key else ""
 
 
 def text_of(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class _NoHistory(History):
     def append(self, row: Row) -> None:
         pass
 
-    def validated(self, iteration: int, metric: float) -> None:
+    def validated(self, iteration: int, metric: float, tracked: Sequence[float] = ()) -> None:
         pass
 
     def close(self) -> None:

@@ -126,7 +126,7 @@ class Trainer:
                     break
                 self.counters.wall = row.wall = self._wall(started)
                 if self._due() or self.finished():
-                    row.validation = self.validate()
+                    row.validation, *row.tracked = self.validate()
                     self.counters.wall = self._wall(started)
                 self._write_row(history, progress)
                 going_on = begun > 0 and row.iteration == begun + 1
@@ -152,7 +152,8 @@ class Trainer:
 
     def _open_history(self) -> History:
         done = self.counters.iteration
-        history = History(self.directory / HISTORY, self.parts.task.monitor, keep=done)
+        task = self.parts.task
+        history = History(self.directory / HISTORY, task.monitor, done, task.tracked)
         if history.missing:
             say(
                 f"  {HISTORY} lacks {len(history.missing)} of the {done} iterations before "
@@ -203,7 +204,8 @@ class Trainer:
 
     def _validate_late(self, history: History) -> None:
         """A validation whose iteration has its row already."""
-        history.validated(self.counters.iteration, self.validate())
+        metric, *tracked = self.validate()
+        history.validated(self.counters.iteration, metric, tracked)
 
     def finished(self) -> bool:
         """Whether the steps, the time or the patience are used up."""
@@ -305,11 +307,13 @@ class Trainer:
 
     # Validation and test
 
-    def validate(self) -> float:
-        """The task's monitor on the validation split; keeps the best weights."""
+    def validate(self) -> list[float]:
+        """The task's monitor and what it tracks on the validation split; keeps the best weights."""
         monitor = self.parts.task.monitor
         with self.average.in_place():
-            metric = self.ranks.first(self.evaluate(self.parts.data.val)[monitor])
+            found = self.evaluate(self.parts.data.val)
+        names = (monitor, *self.parts.task.tracked)
+        metric, *tracked = self.ranks.first([found[name] for name in names])
         if not math.isfinite(metric):
             raise NonFiniteLoss(
                 f"the validation's {monitor} became {metric} after iteration "
@@ -328,7 +332,7 @@ class Trainer:
         logger.info("iteration %d: val %s %.6g", self.counters.iteration, monitor, metric)
         given_up = self.watch is not None and self.watch(self.counters.iteration, metric)
         self.given_up = self.ranks.first(given_up)
-        return metric
+        return [metric, *tracked]
 
     def evaluate(self, x: Batch, *, test: bool = False) -> dict[str, float]:
         """The task's metrics on one split, on noise of its own that is the same every time."""

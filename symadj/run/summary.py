@@ -107,7 +107,7 @@ def _figure(value: float) -> str:
 def _unit(metric: str) -> str:
     if metric.endswith("bits_per_dim"):
         return " bits/dim"
-    return " nats" if metric.endswith("nll") else ""
+    return " nats" if "nll" in metric else ""
 
 
 def _lines(pairs: Iterable[tuple[str, str]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
@@ -18,9 +19,11 @@ class Task(Protocol):
 
     Attributes:
         monitor: the metric whose minimum on the validation split chooses the weights.
+        tracked: further metrics of a validation that history.csv has.
     """
 
     monitor: str
+    tracked: Sequence[str] = ()
 
     def bind(self, data: Any, model: nn.Module, integrator: Integrator) -> None:
         """Takes what it needs of a run, and refuses what it cannot use, before any training.

@@ -70,7 +70,10 @@ def test_places_and_ways_of_starting_tell_no_runs_apart() -> None:
 
 
 def test_what_made_the_weights_cannot_be_set_anew() -> None:
-    assert set(SET_ANEW) == {"device", "dtype", "threads", "data.path", "data.data_dir", "solver"}
+    assert set(SET_ANEW) == {
+        *("device", "dtype", "threads", "data.path", "data.data_dir", "solver"),
+        *("task.check_tolerance", "task.check_factor"),
+    }
 
 
 def test_leaves_have_full_keys() -> None:

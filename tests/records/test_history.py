@@ -109,3 +109,23 @@ def test_a_file_that_is_no_history_is_refused(tmp_path: Path, content: str | Non
         path.write_text(content)
     with pytest.raises(InputError, match=r"history\.csv is no history"):
         read_history(path)
+
+
+def test_what_a_task_tracks_has_columns_behind_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    write(path, [row(1), row(2, validation=0.5)])
+    history = History(path, "nll", 2, ("gap", "other"))
+    history.validated(1, 0.75, (0.25, -1.0))
+    history.append(row(3))
+    history.commit()
+    history.append(row(4, validation=0.5, tracked=(0.125, 2.0)))
+    history.close()
+    table = read_history(path)
+    assert tuple(table.columns) == columns("nll", ("gap", "other"))
+    assert table["iteration"].tolist() == [1, 2, 3, 4]
+    assert table["gap"].fillna(9).tolist() == [0.25, 9, 9, 0.125]
+    assert table["other"].fillna(9).tolist() == [-1, 9, 9, 2]
+    write(path, [row(5)], keep=4)
+    table = read_history(path)
+    assert tuple(table.columns) == columns("nll")
+    assert table["val_nll"].fillna(9).tolist() == [0.75, 0.5, 9, 0.5, 9]

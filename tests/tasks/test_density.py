@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +22,7 @@ from symadj.errors import InputError
 from symadj.grad import GRADIENTS
 from symadj.models.cnf import CNF, ContinuousFlow
 from symadj.models.multiscale import MultiscaleCNF
-from symadj.tasks.density import EXACT, Density
+from symadj.tasks.density import EXACT, Density, tighter
 
 RK4 = SolverSettings("rk4", num_steps=4)
 
@@ -127,7 +129,7 @@ def test_a_flow_without_costs_is_refused_where_they_are_asked_for() -> None:
 def test_metrics_are_means_over_rows_whatever_the_batches_are() -> None:
     data = Digits()
     model, x = CNF(64, hidden=(16,)), data.val[:10].float()
-    task = Density()
+    task = Density(check_tolerance=None)
     whole = task.test(model, x, data, integrator(), batch_size=10)
     parts = task.test(model, x, data, integrator(), batch_size=4)
     log_prob = model.log_prob(x, integrator(), exact=True)
@@ -242,3 +244,104 @@ def test_a_flow_learns_the_scale_and_place_of_its_data() -> None:
     samples = model.inverse(torch.randn(500, 2, generator=generator()), coarse)
     torch.testing.assert_close(samples.mean(0), place, rtol=0, atol=0.25)
     torch.testing.assert_close(samples.std(0), torch.full((2,), 0.5), rtol=0.4, atol=0)
+
+
+LOOSE = SolverSettings("dopri5", rtol=1e-1, atol=1e-2)
+
+
+def steep() -> CNF:
+    """A flow that a loose solver gets wrong, whose trace is estimated."""
+    model = CNF(2, hidden=(8,), components=2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4)
+    return model
+
+
+def nlls(model: CNF, x: Tensor, solver: SolverSettings, exact: bool = False) -> Tensor:
+    torch.manual_seed(5)
+    return -model.log_prob(x, Integrator(solver), exact).detach()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_gap_is_that_to_a_tighter_solver_on_the_same_rows_and_noise(exact: bool) -> None:
+    data, model = Toy2D(size=50), steep()
+    task = Density(check_tolerance=1e9, check_factor=1e-3)
+    score = task.test if exact else task.evaluate
+    torch.manual_seed(5)
+    found = score(model, data.val, data, Integrator(LOOSE), 20)
+    after = torch.rand(1)
+    torch.manual_seed(5)
+    off = Density(check_tolerance=None)
+    plain = (off.test if exact else off.evaluate)(model, data.val, data, Integrator(LOOSE), 20)
+    assert torch.equal(after, torch.rand(1)), "the random numbers are those without the check"
+    first = data.val[:20]
+    own = nlls(model, first, LOOSE, exact).double().mean().item()
+    tight = SolverSettings("dopri5", rtol=1e-4, atol=1e-5)
+    expected = nlls(model, first, tight, exact).double().mean().item()
+    assert abs(own - expected) > 1e-3
+    assert found["nll_tighter"] == pytest.approx(expected, abs=1e-6)
+    assert found["nll_gap"] == pytest.approx(own - expected, abs=1e-6)
+    assert {name: found[name] for name in plain} == plain
+    assert set(plain) == {"nll", "bits_per_dim"}
+    assert (tuple(task.tracked), tuple(off.tracked)) == (("nll_tighter", "nll_gap"), ())
+
+
+@pytest.mark.parametrize(
+    ("solver", "factor", "field", "expected"),
+    [
+        (SolverSettings("rk4", num_steps=4), 0.1, "num_steps", 8),
+        (SolverSettings("dopri5", num_steps=4), 1e-4, "num_steps", 28),
+        (SolverSettings("euler", step_size=0.5), 0.1, "step_size", 0.05),
+        (SolverSettings("rk4", grid=[0.0, 0.5, 2.0]), 0.1, "grid", [0.0, 0.25, 0.5, 1.25, 2.0]),
+        (SolverSettings("dopri5", rtol=1e-3, atol=0.0), 0.1, "rtol", pytest.approx(1e-4)),
+        (SolverSettings("dopri5", rtol=1e-3, atol=0.0), 0.1, "atol", 0.0),
+        (SolverSettings("dopri5", rtol=1e-16), 0.1, "rtol", 1e-16),
+        (SolverSettings("rk4", num_steps=9, max_steps=9), 0.1, "max_steps", 18),
+    ],
+)
+def test_a_tighter_solver(
+    solver: SolverSettings, factor: float, field: str, expected: object
+) -> None:
+    assert getattr(tighter(solver, factor), field) == expected
+
+
+@pytest.mark.parametrize(
+    ("solver", "named"),
+    [
+        (LOOSE, r"solver\.rtol=0\.1 solver\.atol=0\.01 and .* solver\.rtol=0\.01 solver\.atol"),
+        (SolverSettings("rk4", num_steps=1), r"solver\.num_steps=1 and .* solver\.num_steps=2"),
+        (SolverSettings("rk4", step_size=0.5), r"solver\.step_size=0\.5 and"),
+        (SolverSettings("rk4", grid=[0.0, 1.0]), r"a solver\.grid of 1 steps and"),
+    ],
+)
+def test_a_gap_beyond_the_bound_is_warned_of_once(solver: SolverSettings, named: str) -> None:
+    data, model = Toy2D(size=50), steep()
+    task = Density(check_tolerance=1e-6)
+    torch.manual_seed(5)
+    with pytest.warns(UserWarning, match=rf"(?s){named}.*task\.check_tolerance=1e-06 apart"):
+        gap = task.evaluate(model, data.val, data, Integrator(solver), 50)["nll_gap"]
+    assert abs(gap) > 1e-6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        task.evaluate(model, data.val, data, Integrator(solver), 50)
+        torch.manual_seed(5)
+        within = Density(check_tolerance=2 * abs(gap))
+        within.evaluate(model, data.val, data, Integrator(solver), 50)
+
+
+def test_a_tighter_solve_that_fails_is_no_failure_of_the_run() -> None:
+    data, model = Toy2D(size=50), steep()
+    few = SolverSettings("dopri5", rtol=1e-1, atol=1e-1, max_steps=20)
+    task = Density(check_factor=1e-9)
+    with pytest.warns(UserWarning, match="nan with"):
+        found = task.evaluate(model, data.val, data, Integrator(few), 50)
+    assert math.isnan(found["nll_tighter"])
+    assert math.isnan(found["nll_gap"])
+    assert math.isfinite(found["nll"])
+
+
+@pytest.mark.parametrize("wrong", [{"check_tolerance": -0.1}, {"check_factor": 1.0}])
+def test_a_bound_or_factor_out_of_range_is_refused(wrong: dict) -> None:
+    with pytest.raises(InputError, match=f"^{next(iter(wrong))}="):
+        Density(**wrong)
