@@ -33,6 +33,7 @@ def cost_bars(
     by: Sequence[str] = ("grad",),
     panels: Sequence[str] = ("data",),
     cells: Sequence[str] = ("memory", "time"),
+    log: Sequence[str] = (),
 ) -> Figure:
     """Peak memory (MiB) and time (s/iteration) of every method, as labelled horizontal bars.
 
@@ -44,6 +45,7 @@ def cost_bars(
         by: names whose values are the bars.
         panels: names whose values are the rows of panels.
         cells: the quantities, one column of panels each.
+        log: those of them whose axis is logarithmic; it begins at half of the smallest value.
     """
     methods, rows = sequence(runs, by), sequence(runs, panels)
     labelled = runs.assign(_by=joined(runs, by), _panel=joined(runs, panels))
@@ -55,7 +57,7 @@ def cost_bars(
     for i, row in enumerate(rows):
         for ax, name in zip(axes[i], cells, strict=True):
             header = resolve(name, runs).header
-            _bars(ax, {m: table.at[m, (row, header)] for m in methods}, styles)
+            _bars(ax, {m: table.at[m, (row, header)] for m in methods}, styles, name in log)
             last = i == len(rows) - 1
             dress(ax, _axis_label(name, header) if last else "", title=row if len(rows) > 1 else "")
     return figure
@@ -65,8 +67,16 @@ def _axis_label(name: str, header: str) -> str:
     return header.replace(name, _TITLES.get(name, name), 1)
 
 
-def _bars(ax: Axes, cells: dict[str, Cell], styles: dict[str, Style]) -> None:
+def _bars(ax: Axes, cells: dict[str, Cell], styles: dict[str, Style], log: bool) -> None:
+    means = [cell.mean for cell in cells.values() if cell.mean]
     reach = max((cell.mean + _above(cell) for cell in cells.values() if cell.mean), default=1.0)
+    # Room for the values at the ends of the bars.
+    low, high = 0.0, reach * 1.3
+    if log and means:
+        low = min(means) / 2
+        high = reach * (reach / low) ** 0.3
+        ax.set_xscale("log")
+    ax.set_xlim(low, high)
     for y, (method, cell) in enumerate(cells.items()):
         style = styles[method]
         if cell.mean is not None:
@@ -75,15 +85,13 @@ def _bars(ax: Axes, cells: dict[str, Cell], styles: dict[str, Style]) -> None:
             ax.barh(y, cell.mean, height=0.7, color="none", edgecolor="white", hatch=style.hatch)
             bar = ax.errorbar(cell.mean, y, xerr=_whisker(cell), color="black", lw=0.8, capsize=2)
             _halo(bar)
-        _value(ax, y, cell, reach)
+        _value(ax, y, cell, low)
     ax.set_yticks(range(len(cells)), list(cells), fontsize=FONT_SIZE)
     ax.set_ylim(len(cells) - 0.5, -0.5)
-    # Room for the values at the ends of the bars.
-    ax.set_xlim(0, reach * 1.3)
     if all(cell.mean is None for cell in cells.values()):
         ax.set_xticks([])
-    elif reach >= 1000:
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    elif log or reach >= 1000:
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
 def _halo(bar: ErrorbarContainer) -> None:
@@ -93,15 +101,16 @@ def _halo(bar: ErrorbarContainer) -> None:
         artist.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
 
 
-def _value(ax: Axes, y: int, cell: Cell, reach: float) -> None:
+def _value(ax: Axes, y: int, cell: Cell, low: float) -> None:
     text = str(cell)
     if cell.mean is not None:
         failed = ", ".join(f"{number} {what}" for what, number in cell.failures)
         text = _short(cell.mean) + (f" ({failed})" if failed else "")
-    ax.text(
-        (cell.mean or 0.0) + _above(cell) + 0.015 * reach,
-        y,
+    ax.annotate(
         text,
+        ((cell.mean or low) + _above(cell), y),
+        xytext=(2, 0),
+        textcoords="offset points",
         va="center",
         fontsize=SMALL_FONT_SIZE,
         fontstyle="normal" if cell.mean is not None else "italic",

@@ -99,6 +99,19 @@ def test_every_data_set_has_panels_of_its_own_and_says_so(tmp_path: Path) -> Non
     assert figure.get_figwidth() == PAGE_WIDTH
 
 
+def test_a_logarithmic_axis_shows_the_smallest_bar_and_leaves_room_for_failures(
+    tmp_path: Path,
+) -> None:
+    runs = runs_of(tmp_path, {"grad": "backprop", "status": "oom"}, *COSTS[1:])
+    memory, time = cost_bars(runs, log=("memory",)).axes
+    assert (memory.get_xscale(), time.get_xscale()) == ("log", "linear")
+    assert [bar.get_width() for bar in bars(memory)] == [40.0, 20.0, 10.0]
+    low, high = memory.get_xlim()
+    assert low == 5.0
+    assert high > 40.0
+    assert memory.texts[0].xy[0] == low
+
+
 def test_a_single_panel_fits_a_column(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, *COSTS)
     assert frontier(runs).get_figwidth() == COLUMN_WIDTH
