@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,8 +28,8 @@ from matplotlib.figure import Figure
 from harness import Command, Drawn, Experiment, Preset, Results, Sheet, main
 from harness.paired import differences, interval
 from harness.rows import ADJOINT_FULL, rows_setting
-from symadj.figures.panels import legend_above, panel_grid
-from symadj.figures.style import dress, styles_of
+from symadj.figures.panels import legend_above, log_if_wide, panel_grid
+from symadj.figures.style import Style, dress, styles_of
 from symadj.report.frames import column, numbers, where
 from symadj.report.names import MISSING, ordered
 
@@ -183,7 +183,7 @@ def report(results: Results) -> Drawn:
 NOTES = (
     "Error: |g - g64| / |g64| over all parameters, the geometric mean over batches. Ratios: of "
     "errors on the same batch and noise, the geometric mean with its 95 % bootstrap interval over "
-    "batches.",
+    "batches. A line that would lie on another one is not drawn.",
 )
 
 
@@ -287,28 +287,47 @@ def figure_of(points: pd.DataFrame) -> Figure:
     sides = [side for control in controls for side in (control, "ratio")]
     figure, axes = panel_grid(sides, height=2.3)
     names = _names(points)
-    exact = [name for name in names if name not in (TO, *INEXACT)]
+    styles = styles_of(names)
+    exact = _apart(points, [name for name in names if name not in (TO, *INEXACT)])
     for i, control in enumerate(controls):
         own = where(points, points["control"] == control)
         errors, ratios = axes[2 * i], axes[2 * i + 1]
-        _lines(errors, own, [TO, *INEXACT], ("error", "low", "high"))
+        _lines(errors, own, [TO, *INEXACT], styles, ("error", "low", "high"))
         errors.set_yscale("log")
         percent = own.assign(
             **{key: 100 * (numbers(own[key]) - 1) for key in ("ratio", "ratio_low", "ratio_high")}
         )
         ratios.axhline(0.0, color="#8C8C8C", linewidth=0.8)
-        _lines(ratios, percent, exact, ("ratio", "ratio_low", "ratio_high"))
+        _lines(ratios, percent, exact, styles, ("ratio", "ratio_low", "ratio_high"))
         dress(errors, "steps N", "relative error of the gradient", CONTROLS[control])
         dress(ratios, "steps N", "error, against backprop's (%)", CONTROLS[control])
         for ax in (errors, ratios):
-            ax.set_xscale("log")
+            log_if_wide(ax, "x", own["N"])
     legend_above(figure, axes, names)
     return figure
 
 
-def _lines(ax: Axes, own: pd.DataFrame, names: Sequence[str], keys: tuple[str, str, str]) -> None:
+def _apart(points: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """The methods whose ratios are neither 1 nor those of one before them, at every point."""
+    kept: dict[str, pd.Series] = {}
+    table = points.pivot_table(index=["control", "point"], columns="grad", values="ratio")
+    for name in names:
+        if name in table:
+            own = numbers(table[name])
+            others = [own * 0 + 1, *kept.values()]
+            if not any(np.allclose((own / other).dropna(), 1, atol=1e-6) for other in others):
+                kept[name] = own
+    return list(kept)
+
+
+def _lines(
+    ax: Axes,
+    own: pd.DataFrame,
+    names: Sequence[str],
+    styles: Mapping[str, Style],
+    keys: tuple[str, str, str],
+) -> None:
     """A line with intervals for every method, each a little beside the others."""
-    styles = styles_of(_names(own))
     present = [name for name in names if (own["grad"] == name).any()]
     for i, name in enumerate(present):
         line = where(own, own["grad"] == name).sort_values("N")

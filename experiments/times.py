@@ -406,8 +406,8 @@ def figure_of(compared: pd.DataFrame) -> Figure:
     for ax, store in zip(axes[2:], COSTS, strict=True):
         own = where(compared, compared["store"] == store)
         x = numbers(own["evaluations"])
-        ends = [x.min() / 1.1, x.max() * 1.1]
-        ax.plot(ends, ends, color="#1A1A1A", linewidth=1.0)
+        equal = np.geomspace(x.min() / 1.1, x.max() * 1.1, 100)
+        ax.plot(equal, equal, color="#1A1A1A", linewidth=1.0)
         _points(ax, own, x)
         dress(ax, "ratio of evaluations counted", _label(store), "")
     legend_above(figure, axes)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from symadj.figures.style import (
     COLUMN_WIDTH,
@@ -76,6 +76,9 @@ def _bars(ax: Axes, cells: dict[str, Cell], styles: dict[str, Style], log: bool)
         low = min(means) / 2
         high = reach * (reach / low) ** 0.3
         ax.set_xscale("log")
+        steps = (1.0, 2.0, 5.0) if high < 100 * low else (1.0,)
+        ax.xaxis.set_major_locator(LogLocator(subs=steps))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlim(low, high)
     for y, (method, cell) in enumerate(cells.items()):
         style = styles[method]

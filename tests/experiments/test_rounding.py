@@ -63,3 +63,9 @@ def test_a_failed_run_takes_no_part() -> None:
     points = rounding.summary(frame).set_index("grad")
     assert points.at["backprop", "batches"] == 2
     assert points.at["symplectic", "ratio"] == pytest.approx(0.5)
+
+
+def test_lines_on_top_of_each_other_are_not_drawn() -> None:
+    errors = {**ERRORS, "symplectic_stages": ERRORS["symplectic"]}
+    names = ["checkpoint", "symplectic", "symplectic_stages"]
+    assert rounding._apart(rounding.summary(runs(errors)), names) == ["symplectic"]
