@@ -209,7 +209,7 @@ def _crossing(own: pd.Series, adjoint: pd.Series) -> str:
     more = pd.Series(own[both] > adjoint[both])
     if not more.any():
         return f"at no N up to {both.max():,.0f}"
-    first = min(float(n) for n in both if more[n])
+    first = float(np.min(both.to_numpy()[more.to_numpy()]))
     slope, base = np.polyfit(own.index.to_numpy(), own.to_numpy(), 1)
     at = (float(adjoint.mean()) - base) / slope
     below = [float(n) for n in both if n < first]
