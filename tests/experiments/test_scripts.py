@@ -15,11 +15,11 @@ import pytest
 import likelihood
 import peers
 import rounding
-import scale
 import steps
 import table2
 import table3
 import table4
+import times
 import tolerance
 from harness import Command, Preset, main
 from harness.command import APPS
@@ -29,7 +29,7 @@ from symadj.config.saved import saved_config
 from symadj.records.record import RunRecord
 from symadj.report.names import MISSING
 
-SCRIPTS = (likelihood, table2, table3, table4, tolerance, rounding, steps, peers, scale)
+SCRIPTS = (likelihood, table2, table3, table4, tolerance, rounding, steps, times, peers)
 TWO = ("adjoint", "symplectic")
 
 
@@ -125,12 +125,12 @@ def test_a_dry_run_tells_what_cells_took_before(tmp_path: Path, capsys) -> None:
     capsys.readouterr()
     assert run(steps, *smoke, "--dry-run") == 0
     told = capsys.readouterr().out
-    assert "N-2: about 83 min" in told, "five methods at 1,000 seconds"
-    assert "N-4: about 20 s" in told
+    assert "N-2: about 1.9 h" in told, "seven rows at 1,000 seconds"
+    assert "N-4: about 2 s" in told
     kept["preset"] = "paper"
     (tmp_path / FILE).write_text(json.dumps(kept))
     assert run(steps, *smoke, "--dry-run") == 0
-    assert "83 min" not in capsys.readouterr().out
+    assert "1.9 h" not in capsys.readouterr().out
 
 
 def test_commands_that_nobody_has_timed_are_counted_and_take_no_0_seconds(
@@ -142,9 +142,9 @@ def test_commands_that_nobody_has_timed_are_counted_and_take_no_0_seconds(
     monkeypatch.setattr(steps, "EXPERIMENT", replace(steps.EXPERIMENT, presets=presets))
     dry = ("--out", tmp_path, "--dry-run")
     assert run(steps, *dry) == 0
-    assert "# in all 1 command that nobody has timed;" in capsys.readouterr().out
+    assert "# in all 3 commands that nobody has timed;" in capsys.readouterr().out
     assert run(steps, *dry, "--preset", "paper") == 0
-    assert "s) for 1 command, and 1 command that nobody has timed;" in capsys.readouterr().out
+    assert "s) for 1 command, and 3 commands that nobody has timed;" in capsys.readouterr().out
 
 
 def test_a_kept_record_has_what_made_its_run() -> None:
@@ -198,7 +198,7 @@ def test_cells_that_would_end_too_late_are_left(tmp_path: Path, capsys) -> None:
     smoke = ("--preset", "smoke", "--out", tmp_path)
     assert run(steps, *smoke, "--max-minutes", "0.01") == 1
     out = capsys.readouterr().out
-    assert out.count("left for another time") == 2
+    assert out.count("left for another time") == 4
     assert not (tmp_path / FILE).exists()
 
 
