@@ -136,7 +136,7 @@ class Trainer:
             # An iteration that counts has its row, even if what came after it was cut off.
             self._write_row(history, progress)
         if self.counters.validated < self.counters.iteration:
-            self._validate_late(history)
+            self._validate_late(history, ending=True)
         if self.unsaved:
             self.save()
         if self.given_up and not self.finished():
@@ -201,9 +201,9 @@ class Trainer:
                 history.append(row)
             progress.iteration(row)
 
-    def _validate_late(self, history: History) -> None:
+    def _validate_late(self, history: History, ending: bool = False) -> None:
         """A validation whose iteration has its row already."""
-        history.validated(self.counters.iteration, self.validate())
+        history.validated(self.counters.iteration, self.validate(ending))
 
     def finished(self) -> bool:
         """Whether the steps, the time or the patience are used up."""
@@ -305,8 +305,12 @@ class Trainer:
 
     # Validation and test
 
-    def validate(self) -> float:
-        """The task's monitor on the validation split; keeps the best weights."""
+    def validate(self, ending: bool = False) -> float:
+        """The task's monitor on the validation split; keeps the weights that are chosen so far.
+
+        Args:
+            ending: whether the training ends here, for another reason than `finished` says.
+        """
         monitor = self.parts.task.monitor
         with self.average.in_place():
             metric = self.ranks.first(self.evaluate(self.parts.data.val)[monitor])
@@ -319,16 +323,21 @@ class Trainer:
             self.counters.validated = self.counters.iteration
             self.unsaved = True
             if self.best is None or metric < self.best.metric:
-                with self.average.in_place():
-                    self.best = Best(self.counters.iteration, metric, self._weights())
+                self._choose(metric)
                 self.counters.stale = 0
             else:
                 self.counters.stale += 1
+            if self.settings.train.choose == "last" and (ending or self.finished()):
+                self._choose(metric)
             self.parts.optim.follow(self.counters.stale, self.parts.scheduler)
         logger.info("iteration %d: val %s %.6g", self.counters.iteration, monitor, metric)
         given_up = self.watch is not None and self.watch(self.counters.iteration, metric)
         self.given_up = self.ranks.first(given_up)
         return metric
+
+    def _choose(self, metric: float) -> None:
+        with self.average.in_place():
+            self.best = Best(self.counters.iteration, metric, self._weights())
 
     def evaluate(self, x: Batch, *, test: bool = False) -> dict[str, float]:
         """The task's metrics on one split, on noise of its own that is the same every time."""
@@ -337,7 +346,7 @@ class Trainer:
         return metrics
 
     def restore_best(self) -> None:
-        """Gives the model the weights of the best validation, where there was one.
+        """Gives the model the chosen weights, where there was a validation.
 
         What the model holds then is no state to train on from: `resumable` becomes False.
         """
