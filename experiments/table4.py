@@ -250,7 +250,8 @@ def report(results: Results) -> Drawn:
         notes = [verdict(trained, measured, label) for label in data_of(trained)]
         table = errors_table(trained)
         sheets.append(Sheet("table4", table, title, [*notes, COLUMNS], mark_best=False))
-        figures["differences"] = differences_figure(trained)
+        if (trained["grad"] == REFERENCE).any():
+            figures["differences"] = differences_figure(trained)
     if len(measured):
         title = "Peak memory and time of a training step"
         table = pivot(measured, ["grad"], ["data"], ["memory", "time"], counts=False)
@@ -314,7 +315,7 @@ def errors_table(runs: pd.DataFrame) -> pd.DataFrame:
         logs = differences(here, "log_state", REFERENCE)
         for (grad,) in ordered({(str(grad),) for grad in here["grad"]}):
             rows[label, grad] = _method_row(where(here, here["grad"] == grad), logs.get(grad))
-    table = pd.DataFrame(rows, dtype=object).T.reindex(columns=CELLS).fillna(MISSING)
+    table = pd.DataFrame(rows, dtype=object).T.reindex(columns=CELLS).astype(object).fillna(MISSING)
     table.index = table.index.set_names(["data", "method"])
     return table
 
@@ -457,6 +458,7 @@ def differences_figure(runs: pd.DataFrame) -> Figure:
             ax.plot(place + spread, percent, style.marker, color=style.color, markersize=4)
         ax.axhline(0, color="#7F7F7F", linewidth=0.8)
         ax.set_yscale("symlog", linthresh=SMALLEST)
+        ax.margins(y=0.12)
         ax.set_xticks(range(len(points)), list(points), rotation=35, ha="right")
         dress(ax, "", "state MSE against backprop's,\nsame seed [%]", label)
     return figure

@@ -182,7 +182,7 @@ def test_a_kept_record_has_what_made_its_run() -> None:
 
 def test_roll_outs_are_kept_with_the_records(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("SYMADJ_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(table4, "GRADS", TWO)
+    monkeypatch.setattr(table4, "GRADS", ("backprop", "symplectic"))
     out = tmp_path / "out"
     assert run(table4, "--preset", "smoke", "--out", out) == 0
     cells = json.loads((out / FILE).read_text())["cells"]
