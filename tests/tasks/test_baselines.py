@@ -61,7 +61,7 @@ def test_the_baselines_errors_are_those_of_a_direct_computation(tmp_path: Path) 
     assert scores["state_mse_linear"] == pytest.approx(float(linear))
     # The data are of a method of order 2, the true field's solution is as good as its tolerance.
     assert scores["state_mse_true_field"] == scores["state_mse"] < 1e-4 * float(still)
-    energy = data.system.energy(x)
+    energy = data.system.invariants(x)["energy"]
     assert errors["energy_mse_persistence"].to_numpy() == pytest.approx(
         (energy - energy[:, :1]).square().mean(0).numpy(), abs=1e-20
     )
