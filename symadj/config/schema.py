@@ -25,6 +25,7 @@ from symadj.ranges import check_settings
 from symadj.units import parse_bytes
 
 DTYPES = ("float32", "float64")
+CHOICES = ("best", "last")
 
 Config = Mapping[str, Any]
 """A configuration: nested dictionaries and lists of plain values, resolved."""
@@ -77,7 +78,9 @@ class TrainSettings:
         clip: largest norm of the gradient over all parameters; null: not clipped.
         ema: the decay of an exponential moving average of the weights, one step an iteration, which
             is validated, kept as the best and tested in place of the weights; null: none.
-        test: whether the best weights are tested in the end, with the exact trace.
+        choose: the weights that a finished training keeps in best.pt and tests: those that were
+            "best" in validation, or the "last" ones.
+        test: whether these weights are tested in the end, with the exact trace.
         figures: whether plots are drawn in the end.
     """
 
@@ -89,6 +92,7 @@ class TrainSettings:
     patience: int | None = extent(None)
     clip: float | None = experiment(None)
     ema: float | None = experiment(None)
+    choose: str = experiment("best")
     test: bool = extent(True)
     figures: bool = launch(True)
 
@@ -213,6 +217,10 @@ class RunSettings:
         if self.dtype not in DTYPES:
             raise InputError(f"unknown dtype={self.dtype!r}.{suggest(self.dtype, DTYPES)}")
         check_settings("", vars(self))
+        if self.train.choose not in CHOICES:
+            raise InputError(
+                f"unknown train.choose={self.train.choose!r}.{suggest(self.train.choose, CHOICES)}"
+            )
         check_settings("train", vars(self.train))
         self.measure.check()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -20,6 +20,7 @@ from symadj.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
+    Dash,
     Style,
     dress,
     new_figure,
@@ -38,6 +39,13 @@ ROUNDING = 1e-9
 MISSING = "#BDBDBD"
 NAMES = {"t": "time t", "x": "position x", "angular_momentum": "angular momentum"}
 ERRORS = {"state_mse": "state", "energy_mse": "energy", "mass_mse": "mass"}
+BASELINES: dict[str, tuple[str, Dash]] = {
+    "persistence": ("nothing moves (persistence)", (0, (6, 2))),
+    "linear": ("linear model", (0, (1, 1.5))),
+    "true_field": ("the true field, same solver", (0, (6, 1.5, 1, 1.5))),
+}
+GREY = "#7F7F7F"
+FAR = 1e4
 
 
 def space_time(
@@ -157,8 +165,10 @@ def errors_over_time(
     """Mean squared errors of roll-outs against prediction time, a line per gradient method.
 
     The line is the median over the runs of a method, its band reaches from the least to the largest
-    one. A run that got no further ends there: the median is over the others from then on. Exact
-    methods lie on each other: every line has markers at places of its own, and the first are wider.
+    one. A run none of whose roll-outs got further ends there: the median is over the others from
+    then on. Exact methods lie on each other: every line has markers at places of its own, and the
+    first are wider. Baselines that the tables have are grey, the median over all runs;
+    where they are far from all methods they leave the panel.
 
     Args:
         errors: method -> one table per run, as `symadj.tasks.rollout.errors_over_time` makes it.
@@ -170,20 +180,49 @@ def errors_over_time(
     axes = figure.subplots(1, len(quantities), squeeze=False)[0]
     styles = styles_of(errors)
     for ax, quantity in zip(axes, quantities, strict=True):
-        for place, (name, tables) in enumerate(errors.items()):
-            runs = pd.concat([table.set_index("t")[quantity] for table in tables], axis=1)
-            runs = runs.iloc[1:].where(runs > 0)
-            _method(ax, name, runs, styles[name], (place, len(errors)))
+        runs = {name: _later(tables, quantity) for name, tables in errors.items()}
+        for place, (name, own) in enumerate(runs.items()):
+            _method(ax, name, own, styles[name], (place, len(errors)))
+        _baselines(ax, [table for tables in errors.values() for table in tables], quantity)
         what = ERRORS.get(quantity, quantity)
         unit = (units or {}).get(what)
         squared = f"({unit})$^2$" if unit and " " in unit else f"{unit}$^2$"
         label = f"mean squared error of the {what}" + (f" [{squared}]" if unit else "")
         dress(ax, "prediction " + _label("t", units), label, title)
         ax.set_yscale("log")
+        _around(ax, runs.values())
     most = max((len(tables) for tables in errors.values()), default=0)
     band = f"line: median, band: least to largest of {most} runs" if most > 1 else ""
     legend_above(figure, axes, list(errors), band)
     return figure
+
+
+def _later(tables: Sequence[pd.DataFrame], quantity: str, baseline: str = "") -> pd.DataFrame:
+    """A quantity after the start, a column per run; nothing where no roll-out got so far."""
+    found = []
+    for table in tables:
+        values = table[f"{quantity}{baseline}"]
+        if (reached := f"reached{baseline}") in table:
+            values = values.where(table[reached] > 0)
+        found.append(values.set_axis(table["t"]))
+    runs = pd.concat(found, axis=1).iloc[1:]
+    return runs.where(runs > 0)
+
+
+def _baselines(ax: Axes, tables: Sequence[pd.DataFrame], quantity: str) -> None:
+    for name, (label, dash) in BASELINES.items():
+        if known := [table for table in tables if f"{quantity}_{name}" in table]:
+            values = _later(known, quantity, f"_{name}").median(axis=1)
+            ax.plot(values.index, values, color=GREY, linestyle=dash, linewidth=1.2, label=label)
+
+
+def _around(ax: Axes, runs: Iterable[pd.DataFrame]) -> None:
+    """Bounds a logarithmic axis to `FAR` times what is drawn of the methods, either way."""
+    values = np.concatenate([np.empty(0), *(own.to_numpy().ravel() for own in runs)])
+    values = values[np.isfinite(values)]
+    if values.size:
+        low, high = ax.get_ylim()
+        ax.set_ylim(max(low, values.min() / FAR), min(high, values.max() * FAR))
 
 
 def _method(ax: Axes, name: str, runs: pd.DataFrame, style: Style, place: tuple[int, int]) -> None:

@@ -13,7 +13,7 @@ from symadj.ode.stats import SolveStats
 
 @dataclass
 class Best:
-    """The weights with the lowest validation metric so far."""
+    """The weights with the lowest validation metric so far; after `train.choose=last` the last."""
 
     iteration: int
     metric: float

@@ -136,7 +136,7 @@ class Trainer:
             # An iteration that counts has its row, even if what came after it was cut off.
             self._write_row(history, progress)
         if self.counters.validated < self.counters.iteration:
-            self._validate_late(history)
+            self._validate_late(history, ending=True)
         if self.unsaved:
             self.save()
         if self.given_up and not self.finished():
@@ -202,9 +202,9 @@ class Trainer:
                 history.append(row)
             progress.iteration(row)
 
-    def _validate_late(self, history: History) -> None:
+    def _validate_late(self, history: History, ending: bool = False) -> None:
         """A validation whose iteration has its row already."""
-        metric, *tracked = self.validate()
+        metric, *tracked = self.validate(ending)
         history.validated(self.counters.iteration, metric, tracked)
 
     def finished(self) -> bool:
@@ -307,8 +307,12 @@ class Trainer:
 
     # Validation and test
 
-    def validate(self) -> list[float]:
-        """The task's monitor and what it tracks on the validation split; keeps the best weights."""
+    def validate(self, ending: bool = False) -> list[float]:
+        """The task's monitor and what it tracks on the validation split; keeps the chosen weights.
+
+        Args:
+            ending: whether the training ends here, for another reason than `finished` says.
+        """
         monitor = self.parts.task.monitor
         with self.average.in_place():
             found = self.evaluate(self.parts.data.val)
@@ -323,16 +327,21 @@ class Trainer:
             self.counters.validated = self.counters.iteration
             self.unsaved = True
             if self.best is None or metric < self.best.metric:
-                with self.average.in_place():
-                    self.best = Best(self.counters.iteration, metric, self._weights())
+                self._choose(metric)
                 self.counters.stale = 0
             else:
                 self.counters.stale += 1
+            if self.settings.train.choose == "last" and (ending or self.finished()):
+                self._choose(metric)
             self.parts.optim.follow(self.counters.stale, self.parts.scheduler)
         logger.info("iteration %d: val %s %.6g", self.counters.iteration, monitor, metric)
         given_up = self.watch is not None and self.watch(self.counters.iteration, metric)
         self.given_up = self.ranks.first(given_up)
         return [metric, *tracked]
+
+    def _choose(self, metric: float) -> None:
+        with self.average.in_place():
+            self.best = Best(self.counters.iteration, metric, self._weights())
 
     def evaluate(self, x: Batch, *, test: bool = False) -> dict[str, float]:
         """The task's metrics on one split, on noise of its own that is the same every time."""
@@ -341,7 +350,7 @@ class Trainer:
         return metrics
 
     def restore_best(self) -> None:
-        """Gives the model the weights of the best validation, where there was one.
+        """Gives the model the chosen weights, where there was a validation.
 
         What the model holds then is no state to train on from: `resumable` becomes False.
         """

@@ -269,7 +269,7 @@ class Run:
             trainer.fit(progress)
 
     def _conclude(self) -> None:
-        """The test and the pictures, with the best weights."""
+        """The test and the pictures, with the chosen weights."""
         trainer, parts, train = self.trainer, self.parts, self.settings.train
         assert trainer is not None
         assert parts is not None

@@ -32,9 +32,9 @@ class TrainedRun:
     Attributes:
         directory: of the run.
         settings: its own, with what was set anew.
-        parts: its objects; the model has the weights of the best validation, or the last ones where
-            no validation was made (their average where the run keeps one), and is in evaluation
-            mode.
+        parts: its objects; the model has the weights of the best validation, or the last ones after
+            `train.choose=last` or where no validation was made (their average where the run keeps
+            one), and is in evaluation mode.
         iteration: the training iteration that the weights are from.
         trusted: modules besides symadj that it was allowed to name.
     """
@@ -96,8 +96,8 @@ def load_weights(model: nn.Module, path: Path) -> int:
     """Gives a model the weights that a run's training chose.
 
     They are those of the best validation so far, which the checkpoint holds while a run is under
-    way and best.pt after it; before any validation, the last ones, or their average where the run
-    keeps one.
+    way and best.pt after it, or the last ones once it has ended with `train.choose=last`; before
+    any validation, the last ones, or their average where the run keeps one.
 
     Args:
         model: of the run's own architecture.

@@ -16,6 +16,7 @@ from symadj.figures.physics import invariants, phase_portraits, space_time, time
 from symadj.models.cnf import ContinuousFlow
 from symadj.ranges import require
 from symadj.tasks.base import Task
+from symadj.tasks.baselines import baseline_rollouts
 from symadj.tasks.rollout import (
     RollOut,
     errors_over_time,
@@ -151,15 +152,19 @@ class Physics(Task):
         integrator: Integrator,
         batch_size: int,
     ) -> dict[str, float]:
-        """As `evaluate`, the derivative at every snapshot, and roll-outs.
+        """As `evaluate`, the derivative at every snapshot, and roll-outs beside the baselines.
 
         Returns:
-            Those of `evaluate`, of `rollout_scores` and of `model_energy_drift`.
+            Those of `evaluate`, of `rollout_scores` with `baseline_rollouts`, and of
+            `model_energy_drift`.
         """
         scores = self._scores(model, x, x.flatten(0, 1), data, integrator, batch_size)
-        rolled = self._roll_out(model, x[: self.rollouts], data, integrator, batch_size)
-        self.errors = errors_over_time(rolled, data)
-        scores |= rollout_scores(self.errors, rolled)
+        x = x[: self.rollouts]
+        longer = self._for_rollouts(x, integrator)
+        rolled = roll_out(model, x, data.dt, longer, batch_size)
+        baselines = baseline_rollouts(x, data, longer, batch_size)
+        self.errors = errors_over_time(rolled, data, baselines)
+        scores |= rollout_scores(self.errors, rolled, baselines)
         drift = model_energy_drift(model, rolled, data, batch_size)
         return scores if drift is None else scores | {"model_energy_drift": drift}
 
@@ -197,7 +202,8 @@ class Physics(Task):
         """
         like = next(model.parameters())
         count = 1 if data.dx is not None else DRAWN
-        rolled = self._roll_out(model, data.test[:count].to(like), data, integrator, count)
+        x = data.test[:count].to(like)
+        rolled = roll_out(model, x, data.dt, self._for_rollouts(x, integrator), count)
         return draw(rolled, data)
 
     def _spread(self, x: Tensor) -> Tensor:
@@ -216,19 +222,13 @@ class Physics(Task):
             total += float(self.loss(model, part, integrator)) * len(part)
         return total / len(batch)
 
-    def _roll_out(
-        self,
-        model: nn.Module,
-        x: Tensor,
-        data: SnapshotData,
-        integrator: Integrator,
-        batch_size: int,
-    ) -> RollOut:
+    def _for_rollouts(self, x: Tensor, integrator: Integrator) -> Integrator:
+        """The solver of training for the whole time span of trajectories."""
         intervals = x.shape[1] - 1
         settings = rollout_settings(
             integrator.solver, self.horizon, intervals, self.rollout_max_steps
         )
-        return roll_out(model, x, data.dt, Integrator(settings, integrator.gradient), batch_size)
+        return Integrator(settings, integrator.gradient)
 
 
 def draw(rolled: RollOut, data: SnapshotData) -> dict[str, Figure]:

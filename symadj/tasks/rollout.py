@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -14,6 +16,10 @@ from symadj.calls.integrator import Integrator
 from symadj.data.physics.snapshots import SnapshotData
 from symadj.errors import IncompatibleError, SolveError
 from symadj.ode.settings import SolverSettings
+from symadj.ode.user_function import Func
+
+PERSISTENCE = "persistence"
+"""The baseline that cannot fail: every state stays as it starts."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,27 @@ class RollOut:
     predicted: Tensor
     reached: Tensor
 
+    @staticmethod
+    def of(dt: float, truth: Tensor, states: Tensor) -> RollOut:
+        """From states [n, T, dim] that end where they are no longer finite."""
+        predicted = states.double().cpu().clone()
+        going_on = predicted.isfinite().all(-1).long().cumprod(-1)
+        predicted[~going_on.bool()] = math.nan
+        return RollOut(dt, truth.double().cpu(), predicted, going_on.sum(-1))
+
+    @property
+    def alive(self) -> Tensor:
+        """Whether a trajectory is predicted at a snapshot, [n, T]."""
+        return torch.arange(self.truth.shape[1]) < self.reached.unsqueeze(-1)
+
+    @property
+    def failed(self) -> int:
+        """How many roll-outs did not get to the last snapshot."""
+        return int((self.reached < self.truth.shape[1]).sum())
+
 
 def roll_out(
-    model: nn.Module, truth: Tensor, dt: float, integrator: Integrator, batch_size: int
+    model: Func, truth: Tensor, dt: float, integrator: Integrator, batch_size: int
 ) -> RollOut:
     """Integrates from the first snapshot of every trajectory to all later ones.
 
@@ -51,14 +75,10 @@ def roll_out(
     times = dt * torch.arange(truth.shape[1], dtype=torch.float64, device=truth.device)
     with torch.no_grad():
         parts = [_states(model, u, times, integrator) for u in truth[:, 0].split(batch_size)]
-    predicted = torch.cat(parts).double().cpu()
-    finite = predicted.isfinite().all(-1)
-    reached = finite.long().cumprod(-1).sum(-1)
-    predicted[~finite.cumprod(-1).bool()] = math.nan
-    return RollOut(dt, truth.double().cpu(), predicted, reached)
+    return RollOut.of(dt, truth, torch.cat(parts))
 
 
-def _states(model: nn.Module, starts: Tensor, times: Tensor, integrator: Integrator) -> Tensor:
+def _states(model: Func, starts: Tensor, times: Tensor, integrator: Integrator) -> Tensor:
     """[n, T, dim], NaN where a solve failed."""
     try:
         return integrator.solve(model, starts, times).ys.transpose(0, 1)
@@ -70,7 +90,7 @@ def _states(model: nn.Module, starts: Tensor, times: Tensor, integrator: Integra
 
 
 def _states_up_to(
-    error: SolveError, model: nn.Module, start: Tensor, times: Tensor, integrator: Integrator
+    error: SolveError, model: Func, start: Tensor, times: Tensor, integrator: Integrator
 ) -> Tensor:
     """The states of one trajectory up to the time at which its solve failed, then NaN."""
     out = start.new_full((1, len(times), start.shape[-1]), math.nan)
@@ -114,44 +134,74 @@ def rollout_settings(
     return settings
 
 
-def errors_over_time(rolled: RollOut, data: SnapshotData) -> pd.DataFrame:
-    """Mean squared errors at every snapshot, over the trajectories that got so far.
+def errors_over_time(
+    rolled: RollOut, data: SnapshotData, baselines: Mapping[str, RollOut] | None = None
+) -> pd.DataFrame:
+    """Mean squared errors at every snapshot.
 
-    Columns: "t"; "reached", the share of trajectories that did; "state_mse", over the entries of
-    the state; "energy_mse", "mass_mse" and the like of what the true system keeps or lets fall
-    (`System.invariants`). Units are the squares of the quantities' own.
+    Columns: "t"; "reached", the share of trajectories that are predicted so far; "state_mse", over
+    the entries of the state and all trajectories, where one that is not predicted so far counts as
+    if it had stayed as it started; "energy_mse", "mass_mse" and the like of what the true system
+    keeps or lets fall (`System.invariants`), over the trajectories that are. Units are the squares
+    of the quantities' own.
+
+    Args:
+        rolled: the model's roll-outs.
+        data: the data set.
+        baselines: others, by name: their columns are the same, but "t", with the name behind
+            ("state_mse_persistence").
     """
-    errors = {"state_mse": (rolled.predicted - rolled.truth).square().mean(-1)}
-    predicted = data.system.invariants(rolled.predicted)
-    for name, true in data.system.invariants(rolled.truth).items():
-        errors[f"{name}_mse"] = (predicted[name] - true).square()
-    snapshots = rolled.truth.shape[1]
-    alive = torch.arange(snapshots) < rolled.reached.unsqueeze(-1)
-    columns = {"t": (rolled.dt * torch.arange(snapshots, dtype=torch.float64)).numpy()}
-    columns["reached"] = alive.double().mean(0).numpy()
-    for name, error in errors.items():
-        columns[name] = (error.where(alive, 0.0).sum(0) / alive.sum(0)).numpy()
+    times = rolled.dt * torch.arange(rolled.truth.shape[1], dtype=torch.float64)
+    columns = {"t": times.numpy(), **_errors(rolled, data)}
+    for name, other in (baselines or {}).items():
+        columns |= {f"{key}_{name}": values for key, values in _errors(other, data).items()}
     return pd.DataFrame(columns)
 
 
-def rollout_scores(errors: pd.DataFrame, rolled: RollOut) -> dict[str, float]:
-    """The means of `errors_over_time` over all predicted snapshots, the given first one left out.
+def _errors(rolled: RollOut, data: SnapshotData) -> dict[str, Any]:
+    truth, predicted, alive = rolled.truth, rolled.predicted, rolled.alive
+    stayed = predicted.where(alive.unsqueeze(-1), truth[:, :1])
+    means = {
+        "reached": alive.double().mean(0),
+        "state_mse": (stayed - truth).square().mean(-1).mean(0),
+    }
+    ours = data.system.invariants(predicted)
+    for name, true in data.system.invariants(truth).items():
+        error = (ours[name] - true).square()
+        means[f"{name}_mse"] = error.where(alive, 0.0).sum(0) / alive.sum(0)
+    return {name: mean.numpy() for name, mean in means.items()}
+
+
+def rollout_scores(
+    errors: pd.DataFrame, rolled: RollOut, baselines: Mapping[str, RollOut] | None = None
+) -> dict[str, float]:
+    """The means of `errors_over_time` over all later snapshots than the given first one.
+
+    A roll-out that failed is in "state_mse" with the error of a state that stays, from where it
+    ended: failing is no way to score better than persistence. The energy's and the other means are
+    of what was predicted (NaN where nothing was).
 
     Returns:
-        "state_mse", "energy_mse" and the like (NaN where nothing was predicted),
-        "rollout_snapshots": how many snapshots after the first one the shortest roll-out got to,
-        and "rollout_failed": how many did not get to the last one.
+        "state_mse", "energy_mse" and the like; "rollout_snapshots": how many snapshots after the
+        first one the shortest roll-out got to; "rollout_failed": how many did not get to the last
+        one. Of every baseline "state_mse_NAME", and "rollout_failed_NAME" of those that are solved.
     """
     later = errors.iloc[1:]
     weights = later["reached"].to_numpy()
-    total = weights.sum()
-    scores = {}
-    for name in errors.columns.drop(["t", "reached"]):
-        values = later[name].where(later["reached"] > 0, 0.0).to_numpy()
-        scores[str(name)] = float((values * weights).sum() / total) if total else math.nan
-    failed = (rolled.reached < rolled.truth.shape[1]).sum()
-    shortest = int(rolled.reached.min()) - 1
-    return {**scores, "rollout_snapshots": float(shortest), "rollout_failed": float(failed)}
+    names = [str(name) for name in errors if str(name).endswith("_mse")]
+    scores = {"state_mse": float(later["state_mse"].mean())}
+    for name in names:
+        if name not in scores:
+            values = later[name].where(later["reached"] > 0, 0.0).to_numpy()
+            total = weights.sum()
+            scores[name] = float((values * weights).sum() / total) if total else math.nan
+    scores["rollout_snapshots"] = float(rolled.reached.min()) - 1
+    scores["rollout_failed"] = float(rolled.failed)
+    for name, other in (baselines or {}).items():
+        scores[f"state_mse_{name}"] = float(later[f"state_mse_{name}"].mean())
+        if name != PERSISTENCE:
+            scores[f"rollout_failed_{name}"] = float(other.failed)
+    return scores
 
 
 def model_energy_drift(

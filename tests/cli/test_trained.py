@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,14 @@ def test_a_physical_model_has_no_samples(
     assert train.main([*small, f"out={tmp_path}", "name=r", "measure=none"]) == 0
     assert sample.main([str(tmp_path / "r")]) == 2
     assert "has no samples" in capsys.readouterr().err
+
+
+def test_configuration_record_and_chosen_weights_are_all_that_scoring_needs(
+    tmp_path: Path, run: Path
+) -> None:
+    for name in ("config.yaml", "record.json", "best.pt"):
+        shutil.copy(run / name, tmp_path)
+    assert evaluate.main([str(tmp_path)]) == 0
+    recorded = RunRecord.load(run / "record.json").metrics["test/nll"]
+    [path] = (tmp_path / "eval").glob("test_*exact.json")
+    assert json.loads(path.read_text())["metrics"]["nll"] == recorded

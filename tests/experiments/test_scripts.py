@@ -163,17 +163,19 @@ def test_a_kept_record_has_what_made_its_run() -> None:
 
 def test_roll_outs_are_kept_with_the_records(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("SYMADJ_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(table4, "GRADS", TWO)
+    monkeypatch.setattr(table4, "GRADS", ("backprop", "symplectic"))
     out = tmp_path / "out"
     assert run(table4, "--preset", "smoke", "--out", out) == 0
     cells = json.loads((out / FILE).read_text())["cells"]
     parts = [cell["labels"]["part"] for cell in cells]
-    assert (parts.count("train"), parts.count("bench")) == (4, 4)
+    assert (parts.count("train"), parts.count("bench")) == (8, 6)
     assert {len(cell["table"]["t"]) for cell in cells if "table" in cell} == {5}
-    assert {"kdv.png", "cahn_hilliard.png"} <= {path.name for path in out.iterdir()}
+    figures = {"kdv", "cahn_hilliard", "differences", "costs"}
+    assert {f"{name}.png" for name in figures} <= {path.name for path in out.iterdir()}
     table = (out / "table4.md").read_text()
-    assert MISSING not in table, "errors and costs meet in one row"
+    assert table.count("nothing moves (persistence)") == table.count("linear model") == 2
     assert "symplectic's memory is" in table
+    assert MISSING not in (out / "costs.md").read_text()
 
 
 def test_the_training_that_takes_hours_is_asked_for_and_shown_from_then_on(
@@ -189,6 +191,7 @@ def test_the_training_that_takes_hours_is_asked_for_and_shown_from_then_on(
     shown = (out / "full.md").read_text()
     assert "2 iterations" in shown
     assert "0.0233" in shown
+    assert "4.89e-06" in shown, "Cahn-Hilliard too"
     assert run(table4, *smoke) == 0
     assert (out / "full.md").read_text() == shown
     assert "Unfinished" not in shown

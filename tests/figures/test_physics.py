@@ -127,3 +127,28 @@ def test_errors_of_methods_over_prediction_time() -> None:
     assert state.get_ylabel() == "mean squared error of the state [m$^2$]"
     assert energy.get_ylabel() == "mean squared error of the energy"
     assert len(state.collections) == 1, "a band where there are several runs"
+
+
+def test_baselines_are_grey_lines_beside_the_methods_and_far_ones_leave_the_panel() -> None:
+    error = 1e-3 * T**2
+    columns = {"state_mse": error, "energy_mse": error, "reached": 1.0}
+    baselines = {
+        "state_mse_persistence": T**2,
+        "state_mse_linear": 1e30 * T,
+        "energy_mse_persistence": 1e-28 * T,
+    }
+    table = pd.DataFrame({"t": T, **columns, **baselines})
+    state, energy = rendered(errors_over_time({"aca": [table, table]})).axes
+    labels = [str(line.get_label()) for line in state.lines]
+    assert labels == ["aca", "nothing moves (persistence)", "linear model"]
+    assert len({line.get_color() for line in state.lines[1:]}) == 1
+    assert np.allclose(np.asarray(state.lines[1].get_ydata()), T[1:] ** 2)
+    assert state.get_ylim()[1] < 1e4
+    assert energy.get_ylim()[0] > 1e-12
+
+
+def test_nothing_is_drawn_where_no_roll_out_got_to() -> None:
+    reached = np.where(np.arange(11) < 4, 1.0, 0.0)
+    table = pd.DataFrame({"t": T, "state_mse": 1 + T, "reached": reached})
+    (ax,) = errors_over_time({"aca": [table]}, ("state_mse",)).axes
+    assert np.isfinite(np.asarray(ax.lines[0].get_ydata())).sum() == 3

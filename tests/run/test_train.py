@@ -18,6 +18,7 @@ from symadj.records.history import read_history
 from symadj.records.record import RunRecord
 from symadj.run.checkpoint import load_checkpoint, load_tensors
 from symadj.run.train import train
+from symadj.run.trained import load_trained
 from symadj.tasks.density import Density
 from tests.devices import CUDA
 from tests.standins import losses, standin_config, train_quietly
@@ -97,6 +98,32 @@ def test_the_best_weights_are_the_ones_tested(tmp_path: Path) -> None:
         tmp_path, "optim.lr=2", f"train.steps={best['iteration']}", "train.eval_every=1", "seed=2"
     )
     assert retested.metrics["test/nll"] == record.metrics["test/nll"]
+
+
+def test_the_last_weights_are_tested_where_they_are_chosen(tmp_path: Path) -> None:
+    bad = ("optim.lr=2", "train.steps=8", "train.eval_every=1", "seed=2")
+    best, _ = train_quietly(tmp_path, *bad)
+    record, directory = train_quietly(tmp_path, *bad, "train.choose=last")
+    kept = load_tensors(directory / "best.pt")
+    last = load_checkpoint(directory / "checkpoint.pt")
+    assert kept["iteration"] == 8
+    assert all(torch.equal(last["model"][k], kept["model"][k]) for k in kept["model"])
+    assert record.metrics["val/nll"] == read_history(directory / "history.csv")["val_nll"].iloc[-1]
+    assert record.metrics["test/nll"] != best.metrics["test/nll"]
+    assert load_trained(directory, trusted=["tests.standins"]).iteration == 8
+
+
+@pytest.mark.parametrize("end", ["train.patience=2", "train.max_seconds=1e-9"])
+def test_the_last_weights_of_a_training_that_ends_early(tmp_path: Path, end: str) -> None:
+    more = ("train.choose=last", "train.eval_every=1", "optim.lr=2", "train.steps=40", "seed=2")
+    record, directory = train_quietly(tmp_path, *more, end)
+    assert record.iterations < 40
+    assert load_tensors(directory / "best.pt")["iteration"] == record.iterations
+
+
+def test_an_unknown_choice_of_weights(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown train\.choose='lst'.*last"):
+        train_quietly(tmp_path, "train.choose=lst")
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5])

@@ -78,10 +78,17 @@ def test_the_true_system_scores_nothing() -> None:
         "derivative_mse",
         "state_mse",
         "energy_mse",
+        "state_mse_persistence",
+        "state_mse_linear",
+        "rollout_failed_linear",
+        "state_mse_true_field",
+        "rollout_failed_true_field",
         "rollout_snapshots",
         "rollout_failed",
     }
-    assert max(scores[k] for k in scores if "rollout" not in k) < 1e-15
+    exact = ("loss", "derivative_mse", "state_mse", "energy_mse", "state_mse_true_field")
+    assert max(scores[k] for k in exact) < 1e-15
+    assert scores["state_mse_linear"] < 1e-12, "the springs are linear"
     assert task.tables()["rollout"]["t"].tolist() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
 
 

@@ -90,16 +90,16 @@ def test_a_failing_trajectory_is_kept_up_to_its_end_and_costs_the_others_nothing
         assert rolled.predicted[i, reached:].isnan().all()
 
 
-def test_scores_of_failed_roll_outs_weigh_what_was_reached() -> None:
-    truth = torch.zeros(2, 4, 1, dtype=torch.float64)
-    predicted = torch.tensor([[0.0, 1, 1, 1], [0.0, 3, math.nan, math.nan]]).double().unsqueeze(-1)
+def test_a_failed_roll_out_counts_as_a_state_that_stays_from_where_it_ended() -> None:
+    truth = torch.tensor([[0.0, 0, 0, 0], [0.0, 0, 2, 1]]).double().unsqueeze(-1)
+    predicted = torch.tensor([[0.0, 1, 1, 1], [0.0, 2, math.nan, math.nan]]).double().unsqueeze(-1)
     data = SnapshotData("zeros", (truth, truth, truth), 0.1)
     rolled = RollOut(0.1, truth, predicted, torch.tensor([4, 2]))
     errors = errors_over_time(rolled, data)
     assert errors["reached"].tolist() == [1, 1, 0.5, 0.5]
-    assert errors["state_mse"].tolist() == [0, 5, 1, 1]
+    assert errors["state_mse"].tolist() == [0, (1 + 4) / 2, (1 + 4) / 2, (1 + 1) / 2]
     scores = rollout_scores(errors, rolled)
-    assert scores == {"state_mse": 3.0, "rollout_snapshots": 1.0, "rollout_failed": 1.0}
+    assert scores == {"state_mse": 2.0, "rollout_snapshots": 1.0, "rollout_failed": 1.0}
 
 
 def test_a_roll_out_that_fails_at_once_has_no_score_and_is_no_crash() -> None:
@@ -112,7 +112,8 @@ def test_a_roll_out_that_fails_at_once_has_no_score_and_is_no_crash() -> None:
         rolled = roll_out(Nowhere(), data.test, data.dt, Integrator(settings), 10)
         assert rolled.reached.tolist() == [1, 1]
         scores = rollout_scores(errors_over_time(rolled, data), rolled)
-        assert math.isnan(scores["state_mse"])
+        still = (data.test[:, 1:] - data.test[:, :1]).square().mean()
+        assert scores["state_mse"] == pytest.approx(float(still)), "no better than persistence"
         assert math.isnan(scores["energy_mse"])
         assert (scores["rollout_snapshots"], scores["rollout_failed"]) == (0, 2)
 
