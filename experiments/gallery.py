@@ -36,7 +36,6 @@ MEASURES: Mapping[str, Sequence[str]] = {
     "times": (*FLOWS, *TRAINS),
     "rounding": FLOWS,
     "steps": FLOWS,
-    "scale": FLOWS,
     "peers": ("experiments/peers.py", "experiments/users", *SOLVES, *MODELS, *COSTS),
     "controllers": (
         *("experiments/controllers.py", "experiments/controllers_problems.py"),
@@ -69,8 +68,6 @@ SHOWS = {
     "rounding/rounding": "Errors of gradients by rounding against the number of steps.",
     "steps/steps": "Peak memory, its parts and the time of an iteration against the number of "
     "steps.",
-    "scale/scale": "Time of a step and memory up to 10,000 steps; time and memory of a sample up "
-    "to 100,000 samples.",
     "table1/memory": "Peak memory against the number of steps, uses of a step, layers and "
     "components.",
     "peers/peers": "Time and peak memory beside torchdiffeq and diffrax.",

@@ -11,7 +11,7 @@
 #   --results DIR       where that lies, and where --install copies to (default: results)
 #   --max-minutes N     start nothing that would end later; without an estimate: while time is left
 #   --out DIR           where (default: results/runs/reproduce-COMMIT, which git ignores)
-#   --miniboone FILE, --bsds-images DIR     real data for table 2 (experiments/table2.py --help)
+#   --miniboone FILE        real data for the likelihoods (experiments/likelihood.py --help)
 #   --allow-dirty       run with changes that are not committed, or outside of git
 #   PYTHON=PROGRAM      the Python to run with (default: that of make, .venv)
 #
@@ -28,13 +28,13 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/common.sh
 
-ALL=(table1 table2 table3 table4 tolerance likelihood times rounding steps peers scale controllers
+ALL=(table1 table2 table3 table4 tolerance likelihood times rounding steps peers controllers
   bench/traces digits gallery/checkerboard)
 PEERS='peers=[torchdiffeq,diffrax]'
 
 main() {
   local dry=false install=false dirty=false only='' minutes='' out='' item
-  table2=() KEEP=() PARTIAL=false RESULTS=results
+  data=() KEEP=() PARTIAL=false RESULTS=results
   while (($#)); do
     case $1 in
       -h | --help) usage; exit 0 ;;
@@ -43,14 +43,14 @@ main() {
       --partial) PARTIAL=true ;;
       --keep) KEEP=(--keep) ;;
       --allow-dirty) dirty=true ;;
-      --only | --max-minutes | --out | --results | --miniboone | --bsds-images)
+      --only | --max-minutes | --out | --results | --miniboone)
         (($# > 1)) || die "$1 needs a value; --help says which."
         case $1 in
           --only) only=$2 ;;
           --max-minutes) minutes=$2 ;;
           --out) out=$2 ;;
           --results) RESULTS=$2 ;;
-          *) table2+=("$1" "$2") ;;
+          *) data+=("$1" "$2") ;;
         esac
         shift ;;
       *) die "unknown argument $1; --help lists them." ;;
@@ -121,7 +121,7 @@ command_of() {
     gallery/checkerboard)
       COMMAND=(train data=toy2d data.name=checkerboard optim=adam optim.lr=5e-3 train.ema=0.995
         train.steps=4000 train.max_seconds=null) ;;
-    table2) COMMAND=("experiments/table2.py" --out "$OUT/table2" "${table2[@]}") ;;
+    likelihood) COMMAND=("experiments/likelihood.py" --out "$OUT/likelihood" "${data[@]}") ;;
     table4) COMMAND=("experiments/table4.py" --out "$OUT/table4" --full) ;;
     *) COMMAND=("experiments/$1.py" --out "$OUT/$1") ;;
   esac

@@ -43,7 +43,7 @@ def checkout(tmp_path: Path) -> Checkout:
     made = Checkout(tmp_path / "checkout")
     told = {
         "steps": "in all about 6 min (360 s)",
-        "scale": "in all about 2 min (100 s) for 3 commands, and 2 commands that nobody has timed",
+        "rounding": "in all about 2 min (100 s) for 3 commands, and 2 commands that nobody has timed",
         "peers": "in all 4 commands that nobody has timed",
     }
     for name, line in told.items():
@@ -63,13 +63,13 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 def test_times_are_added_and_what_nobody_has_timed_is_counted(checkout: Checkout) -> None:
-    names = "steps,scale,peers,digits,bench/traces"
+    names = "steps,rounding,peers,digits,bench/traces"
     done = checkout.run("reproduce.sh", "--dry-run", "--only", names)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split(maxsplit=1) for line in lines[:5]] == [
         ["steps", "about 6 min"],
-        ["scale", "about 2 min, and 2 commands that nobody has timed"],
+        ["rounding", "about 2 min, and 2 commands that nobody has timed"],
         ["peers", "time unknown: 4 commands that nobody has timed"],
         ["digits", "about 4 min"],
         ["bench/traces", "time unknown: 1 command that nobody has timed"],
@@ -128,22 +128,22 @@ def test_what_another_machine_has_done_at_this_commit_is_kept(
     checkout: Checkout, tmp_path: Path
 ) -> None:
     results = tmp_path / "results"
-    for name, commit in (("steps", checkout.head()), ("scale", "0123456789ab")):
+    for name, commit in (("steps", checkout.head()), ("rounding", "0123456789ab")):
         (results / name).mkdir(parents=True)
         text = json.dumps({"missing": 0, "environments": [{"commit": commit}]}, indent=1)
         (results / name / "records.json").write_text(text)
     (results / "steps" / "table.md").write_text("theirs")
-    chosen = ("--only", "steps,scale", "--keep", "--results", str(results))
+    chosen = ("--only", "steps,rounding", "--keep", "--results", str(results))
     done = checkout.run("reproduce.sh", *chosen)
     assert done.returncode == 0, done.stderr
-    assert "scale/records.json is of commit 0123456789ab" in done.stdout
+    assert "rounding/records.json is of commit 0123456789ab" in done.stdout
     assert len(checkout.calls) == 1
-    assert checkout.calls[0].startswith("scale --out")
+    assert checkout.calls[0].startswith("rounding --out")
     assert checkout.calls[0].endswith("--keep")
     installed = checkout.run("reproduce.sh", *chosen, "--install")
     assert installed.returncode == 0, installed.stderr
     assert (results / "steps" / "table.md").read_text() == "theirs"
-    assert (results / "scale" / "table.md").read_text() == "new"
+    assert (results / "rounding" / "table.md").read_text() == "new"
 
 
 def test_what_has_begun_is_installed_where_asked_for(checkout: Checkout) -> None:
@@ -170,7 +170,7 @@ def test_a_record_without_seconds_is_no_estimate(checkout: Checkout) -> None:
 
 def test_an_unfinished_experiment_is_named(checkout: Checkout) -> None:
     checkout.command("experiments/steps.py", EXPERIMENT.format(told="", missing=3))
-    done = checkout.run("reproduce.sh", "--only", "steps,scale", "--allow-dirty")
+    done = checkout.run("reproduce.sh", "--only", "steps,rounding", "--allow-dirty")
     assert done.returncode == 1
     assert "not done: steps;" in done.stdout
 
