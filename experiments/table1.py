@@ -29,7 +29,7 @@ from symadj.terminal import say
 
 BASE = Size()
 SECONDS = 64.0  # about, on one core
-S = {name: len(SOLVERS[name].solution_stages) for name in SOLVERS}
+S = {name: SOLVERS[name].uses for name in SOLVERS}
 FIELDS = {"N": "steps", "s": "solver", "L": "layers", "M": "components"}
 AXES: dict[str, list[Any]] = {
     "N": [4, 8, 16, 32, 64, 128],

@@ -60,7 +60,7 @@ def commands(repeats: int, *more: str) -> list[Command]:
 def label(method: str) -> str:
     """A method after its order, with the network uses of a step."""
     solver = SOLVERS[method]
-    return f"p={solver.order} {method} (s={len(solver.solution_stages)})"
+    return f"p={solver.order} {method} (s={solver.uses})"
 
 
 def paper(_: Namespace) -> Preset:

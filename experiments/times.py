@@ -271,7 +271,7 @@ def comparisons(runs: pd.DataFrame) -> pd.DataFrame:
         steps, time = (_by_row(cell, key) for key in ("steps.accepted", "seconds.iteration.median"))
         kinds = [_by_row(cell, f"evaluations.{kind}") for kind in KINDS]
         work = {grad: sum(counts[grad] for counts in kinds) for grad in steps}
-        uses = {name: len(SOLVERS[str(s)].solution_stages) for name, s in cell["solver"].items()}
+        uses = {name: SOLVERS[str(s)].uses for name, s in cell["solver"].items()}
         for adjoint, twin in FORWARD.items():
             for store, cost in COSTS.items():
                 if not {adjoint, twin, store} <= set(cell.index):

@@ -124,8 +124,8 @@ def preset(
     told = [
         f"Gradients: float64, batch {batch}, weights after {steps // 5} iterations at atol 1e-5.",
         f"NLL: {seeds} seeds of weights and noise on the same data, {steps:,} iterations of Adam, "
-        "half a cosine from 1e-2 to 0; the last weights are tested on the test split with the exact "
-        "trace, at the training tolerance and at a converged one (atol 1e-7, rtol 1e-5 or "
+        "half a cosine from 1e-2 to 0; the last weights are tested on the test split with the "
+        "exact trace, at the training tolerance and at a converged one (atol 1e-7, rtol 1e-5 or "
         "tighter). Intervals: bootstrap over seeds, 95 %.",
         f"At atol {LOOSE:g} besides: NAME_fixed, {FIXED_STEPS} fixed steps, converged with 16 "
         "times as many; adjoint_tight, the backward solve alone at atol 1e-8, rtol 1e-6.",

@@ -34,6 +34,10 @@ class FieldChangedError(SymadjError, RuntimeError):
     """The field was another one in the backward pass than in the solve, so no gradient is right."""
 
 
+class ReversalError(SymadjError, RuntimeError):
+    """The backward pass of a reversible method came back to another start than it began at."""
+
+
 class MemoryBudgetExceeded(SymadjError, MemoryError):
     """A metered step needed more memory than its budget allows."""
 

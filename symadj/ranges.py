@@ -212,6 +212,9 @@ RANGES: Mapping[str, Range] = {
     "solver.min_factor": Range("the smallest ratio of successive step sizes", 1e-3, 1),
     "solver.max_factor": Range("the largest ratio of successive step sizes", 1, 1e6),
     "solver.pi_beta": Range("the weight of the previous error", 0, 0.2),
+    "solver.coupling": Range("the coupling of the two solutions", 0, 1, above=True, null="0.999"),
+    "solver.damping": Range("the damping of the leapfrog", 0, 1, above=True, null="1: none"),
+    "grad.bound": Range("the largest error of the reversed solve", 0, 1e6, above=True),
     "grad.rtol": _tolerance(
         "the relative tolerance of the backward solve", 1e-16, 1, null="the forward one"
     ),

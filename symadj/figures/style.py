@@ -52,6 +52,7 @@ METHOD_STYLE: dict[str, Style] = {
     "checkpoint": Style("#56B4E9", "D", "\\\\\\", (0, (5, 1.5))),
     "aca": Style("#009E73", "^", "xxx", (0, (3, 1, 1, 1))),
     "symplectic": Style("#C03A00", "o", "", (0, None)),
+    "reversible": Style("#999933", "<", "//", (0, (8, 3))),
     "torchdiffeq": Style("#882255", "P", "||", (0, (7, 2))),
     "torchdiffeq adjoint": Style("#CC79A7", "X", "--", (0, (2, 2))),
     "diffrax": Style("#1A1A1A", "h", "++", (0, (6, 1.5, 1, 1.5))),
@@ -59,7 +60,6 @@ METHOD_STYLE: dict[str, Style] = {
 
 _OTHERS = (
     Style("#8C8C8C", "*", "oo", (0, (4, 2, 1, 2, 1, 2))),
-    Style("#999933", "<", "//", (0, (8, 3))),
     Style("#44AA99", ">", "\\\\", (0, (3, 3))),
     Style("#7A5C3A", "p", "xx", (0, (1, 2))),
 )

@@ -9,10 +9,11 @@ from symadj.grad.auto import Auto
 from symadj.grad.backprop import Backprop
 from symadj.grad.base import GradientMethod, ReplayMethod, StepwiseReplay
 from symadj.grad.checkpoint import Checkpoint
+from symadj.grad.reversible import Reversible
 from symadj.grad.symplectic import Symplectic
 
 GRADIENTS: dict[str, type[GradientMethod]] = {
-    method.name: method for method in (Backprop, Checkpoint, ACA, Adjoint, Symplectic)
+    method.name: method for method in (Backprop, Checkpoint, ACA, Adjoint, Symplectic, Reversible)
 }
 
 
@@ -42,6 +43,7 @@ __all__ = [
     "Checkpoint",
     "GradientMethod",
     "ReplayMethod",
+    "Reversible",
     "StepwiseReplay",
     "Symplectic",
     "gradient_named",

@@ -30,7 +30,7 @@ from symadj.ode.control import (
     ratio_of,
 )
 from symadj.ode.engine import Step, integrate
-from symadj.ode.methods import Attempt
+from symadj.ode.methods import Attempt, explicit
 from symadj.ode.problem import Problem, StepList, stepping
 from symadj.ode.settings import SolverSettings
 from symadj.warn import warn
@@ -180,7 +180,10 @@ class _BackwardSolve:
         self.norm = norm_of(forward.settings, self.field.layout)
         self.norm_of_all = forward.method.norm
         backward = self.problem.times[::-1]
-        self.solver = stepping(self.settings, backward, self.field.layout.time_dtype)
+        self.solver = explicit(
+            stepping(self.settings, backward, self.field.layout.time_dtype),
+            "the backward solve of gradient=adjoint (adjoint_method, grad.method)",
+        )
         self.gradients = self.field.no_gradients()
         self.quadrature = Quadrature(
             self.solver, self.gradients, with_error=not forward.method.seminorm

@@ -18,9 +18,11 @@ from symadj.grad.backprop import Backprop
 from symadj.grad.base import GradientMethod
 from symadj.grad.checkpoint import Checkpoint
 from symadj.grad.forecast import Forecast, Solve, Use, forecasts
+from symadj.grad.reversible import Reversible
 from symadj.grad.stores.revolve import schedules
 from symadj.grad.symplectic import Symplectic
 from symadj.ode.engine import Step
+from symadj.ode.methods import GeneralLinear
 from symadj.ode.problem import Problem, StepList
 from symadj.ode.stats import SolveStats
 from symadj.ranges import require
@@ -106,8 +108,17 @@ class Auto(GradientMethod):
     def _choose(self, problem: Problem, known: _Known) -> Forecast:
         adaptive = problem.settings.adaptive
         steps = math.ceil(1.1 * known.steps) if adaptive else _fixed_steps(problem)
-        stages = len(problem.settings.solver.solution_stages)
-        solve = Solve(known.use, stages, steps, len(problem.times), self._most_open)
+        solver = problem.settings.solver
+        own = isinstance(solver, GeneralLinear)
+        solve = Solve(
+            known.use,
+            solver.uses,
+            steps,
+            len(problem.times),
+            self._most_open,
+            solver.states if own else 1,
+            own and solver.coefficients(1.0).inverse is not None,
+        )
         rows = [row for row in forecasts(solve, self.memory) if row.slots is None or _can_revolve()]
         if problem.settings.compile:
             rows = [row for row in rows if row.method == Symplectic.name]
@@ -150,7 +161,8 @@ def _method(forecast: Forecast) -> GradientMethod:
     """The gradient method of a row."""
     if forecast.method == "symplectic":
         return Symplectic(forecast.store, forecast.slots)
-    return {"backprop": Backprop, "checkpoint": Checkpoint, "aca": ACA}[forecast.method]()
+    plain = (Backprop, Checkpoint, ACA, Reversible)
+    return {method.name: method for method in plain}[forecast.method]()
 
 
 def _can_revolve() -> bool:

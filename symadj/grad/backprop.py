@@ -39,7 +39,7 @@ class Backprop(GradientMethod):
 class _GraphUses(StepList):
     """Counts the network uses through which the outputs were computed."""
 
-    def __init__(self, end: int) -> None:
+    def __init__(self, end: int | None) -> None:
         super().__init__()
         self.end = end
         self.inner = 0
@@ -49,7 +49,8 @@ class _GraphUses(StepList):
         """Counts the step's stages; an end stage is counted as the next step's first."""
         super().accepted(step, attempt)
         self.inner += sum(k is not None for i, k in enumerate(attempt.ks) if i != self.end)
-        self.last_end = bool(step.interior) and attempt.ks[self.end] is not None
+        if self.end is not None:
+            self.last_end = bool(step.interior) and attempt.ks[self.end] is not None
 
     def total(self) -> int:
         """All of them, with the last step's end stage where an output inside used it."""

@@ -123,6 +123,21 @@ class ReplayMethod(OneNodeMethod):
             cotangents: of the outputs, [len(times), *y0.shape].
         """
 
+    @staticmethod
+    def pull_begin(replay: Replay, y0: Tensor, cotangent: Tensor) -> Tensor:
+        """The cotangent of y0, given that of the state which the method made of it."""
+        field, solver = replay.field, replay.problem.solver
+        if not solver.has_own_state:
+            return cotangent
+        leaf = y0.detach().requires_grad_()
+        with torch.enable_grad():
+            state, _ = solver.begin(field.traced, replay.problem.start, leaf, None)
+        of_y0, *of_params = field.pull([state], [leaf], [cotangent])
+        field.stats.vjps += solver.uses_to_begin
+        replay.gradients.add(of_params)
+        assert of_y0 is not None
+        return of_y0
+
     def solve_as_node(self, problem: Problem, y0: Tensor, k0: Tensor) -> tuple[Tensor, list[Step]]:
         """The store watches the forward solve."""
         forward = _Forward(self, problem, self.open_store(problem), k0)
@@ -185,15 +200,16 @@ class StepwiseReplay(ReplayMethod):
 
     def pull_solve(self, replay: Replay, y0: Tensor, cotangents: Tensor) -> Tensor:
         """From the last step to the first; an output's cotangent joins where its step is met."""
-        cotangent = torch.zeros_like(y0)
+        solver = replay.problem.solver
+        cotangent = solver.cotangent_of(torch.zeros_like(y0))
         for step, attempt in replay.store.backward(release=replay.release):
             if step.landed is not None:
-                cotangent = cotangent + cotangents[step.landed]
+                cotangent = cotangent + solver.cotangent_of(cotangents[step.landed])
             outputs = [(theta, cotangents[i]) for i, theta in step.interior]
             cotangent = self.pull_step(replay, step, attempt, cotangent, outputs)
             # Gone before the store makes the next one.
             del attempt
-        return cotangent + cotangents[0]
+        return self.pull_begin(replay, y0, cotangent) + cotangents[0]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.keeping.given()})"

@@ -114,6 +114,8 @@ class Solve:
         stages: s, uses of the field per step.
         steps: N.
         outputs: K, output times.
+        states: r, the states of the method, y and what it has besides: 1 of a Runge-Kutta method.
+        reversible: whether its steps can be taken back.
         at_once: solves whose backward pass is still to come while this one's runs, itself included:
             the components of a flow.
     """
@@ -123,6 +125,8 @@ class Solve:
     steps: int
     outputs: int
     at_once: int = 1
+    states: int = 1
+    reversible: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,10 +172,11 @@ def forecasts(solve: Solve, memory: int) -> list[Forecast]:
     | symplectic, stages | N s S | u + P |
     | symplectic, steps | (N + 1) S | s S + u + P |
     | symplectic, revolve | (k + 1) S | s S + u + P |
+    | reversible | 2 S | s S + u + P |
 
-    where one state is f(t0, y0), which the backward pass is compared with (a stage that is kept
-    anyway with "stages"), and in each case the start, the K outputs, their cotangents and a few
-    states.
+    (a method with r states keeps r of them where a step's start is kept), where one state is
+    f(t0, y0), which the backward pass is compared with (a stage that is kept anyway with "stages"),
+    and in each case the start, the K outputs, their cotangents and a few states.
 
     Args:
         solve: what is solved.
@@ -196,18 +201,22 @@ def forecasts(solve: Solve, memory: int) -> list[Forecast]:
             method, store, slots, kept, work, round(n * per_step), _peak(solve, kept, work)
         )
 
-    few = 3 * use.state
+    few, more = 3 * use.state, solve.states - 1
+    starts = (n * solve.states + 1) * use.state
     rows = [
         row("backprop", graphs, use.pull + few, 2 * s),
         row("checkpoint", use.state, graphs + use.pull + few, 3 * s),
-        row("aca", (n + 1) * use.state, one_step + use.pull + of_steps + few, 3 * s, "steps"),
-        row("symplectic", n * s * use.state, symplectic, 3 * s, "stages"),
-        row("symplectic", (n + 1) * use.state, symplectic + stages, 4 * s - 1, "steps"),
+        row("aca", starts, one_step + use.pull + of_steps + few, 3 * s, "steps"),
+        row("symplectic", n * (s + more) * use.state, symplectic, 3 * s, "stages"),
+        row("symplectic", starts, symplectic + stages, 4 * s - 1, "steps"),
     ]
+    if solve.reversible:
+        ends = 2 * solve.states * use.state
+        rows.append(row("reversible", use.state + ends, symplectic + stages, 4 * s))
     if n > 2:
         slots = _slots(solve, memory, symplectic + stages)
         per_step = 4 * s - 1 + s * recomputed_steps(n, slots) / n
-        kept = (slots + 1) * use.state
+        kept = (slots * solve.states + 1) * use.state
         rows.append(row("symplectic", kept, symplectic + stages, per_step, "revolve", slots))
     return sorted(rows, key=lambda r: (r.evaluations, r.peak))
 
@@ -225,7 +234,8 @@ def _slots(solve: Solve, memory: int, work: int) -> int:
     """The most slots, from 2 to N - 1, with which `_peak` is within `memory`; 2 for none."""
     room = memory - work - solve.at_once * _ends(solve)
     kept = min(room // solve.at_once, room - (solve.at_once - 1) * solve.use.params)
-    return min(max(kept // max(solve.use.state, 1) - 1, 2), solve.steps - 1)
+    slots = (kept // max(solve.use.state, 1) - 1) // solve.states
+    return min(max(slots, 2), solve.steps - 1)
 
 
 def _ends(solve: Solve) -> int:

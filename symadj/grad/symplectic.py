@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from symadj.errors import IncompatibleError
+from symadj.grad import back_through
 from symadj.grad.base import Outputs, Replay, StepwiseReplay
 from symadj.ode.engine import Step
 from symadj.ode.field import Field, Graph
-from symadj.ode.methods import Attempt, RungeKutta
+from symadj.ode.methods import Attempt, RungeKutta, explicit
+from symadj.ode.methods.general_linear import GeneralLinear
 from symadj.ode.methods.linear import Terms, terms_of, weighted_sum
 from symadj.ranges import require
 
@@ -97,6 +99,11 @@ class Symplectic(StepwiseReplay):
     ) -> Tensor:
         """As in the class's formula."""
         field, solver = replay.field, replay.problem.solver
+        if isinstance(solver, GeneralLinear):
+            return back_through.pull_step(
+                field, solver, attempt, cotangent, outputs, replay.gradients
+            )
+        solver = explicit(solver, "gradient=symplectic")
         if step.t0 == replay.problem.times[0]:
             field.expect(attempt.ks[0])
         stages = solver.needed_stages([theta for theta, _ in outputs])
@@ -107,7 +114,7 @@ class Symplectic(StepwiseReplay):
             whole = field.pull_step(solver, attempt, cotangent, replay.gradients)
             if whole is not None:
                 return whole
-        pulled: list[Tensor | None] = [None] * len(solver.rows)
+        pulled: list[Tensor | None] = [None] * solver.stages
         total = cotangent
         for _, g in outputs:
             total = total + g

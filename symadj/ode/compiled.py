@@ -257,7 +257,7 @@ class CompiledSteps(RungeKutta):
         """As `RungeKutta.attempt`; the stages of the error estimate and its ratio are there too."""
         if evaluate != self.field.value:
             return super().attempt(evaluate, t0, t1, y0, k0, observe)
-        attempt = Attempt(t0, t1, y0, len(self.rows))
+        attempt = Attempt(t0, t1, y0, self.stages)
         attempt.reused = k0 is not None
         attempt.ks[0] = k0 = evaluate(t0, y0) if k0 is None else k0
         times = (self.time(attempt, i) for i in self.wanted)

@@ -12,7 +12,7 @@ from torch import Tensor
 from symadj.errors import NonFiniteError
 from symadj.ode.callbacks import Callbacks
 from symadj.ode.control import Progress, StepController
-from symadj.ode.methods import Attempt, Evaluate, RungeKutta
+from symadj.ode.methods import Attempt, Evaluate, StepMethod
 
 Emit = Callable[[int, Tensor], None]
 Ratio = Callable[[Attempt, Sequence[Tensor]], Tensor]
@@ -49,7 +49,7 @@ class StepObserver(Protocol):
 
 def integrate(
     evaluate: Evaluate,
-    solver: RungeKutta,
+    solver: StepMethod,
     y0: Tensor,
     times: Sequence[float],
     controller: StepController,
@@ -61,7 +61,7 @@ def integrate(
     observer: StepObserver | None = None,
     callbacks: Callbacks | None = None,
 ) -> Tensor:
-    """Steps from times[0] to times[-1] and emits the state at every one of `times`.
+    """Steps from times[0] to times[-1] and emits the solution at every one of `times`.
 
     Output times cost no step: one that falls inside a step is answered by the continuous extension.
     The last step ends at times[-1] or, where the controller does not land there, beyond.
@@ -69,18 +69,18 @@ def integrate(
     Args:
         evaluate: the field, with or without graph.
         solver: the stepping method.
-        y0: the state at times[0].
+        y0: the solution at times[0].
         times: strictly monotone output times.
         controller: proposes and judges steps.
         progress: counts, and is what a failure is diagnosed from.
         ratio: the error of an attempt in units of the tolerance; needed by an adaptive controller.
         k0: f(times[0], y0) where it is known.
-        emit: called as emit(index, state), in the order of times.
+        emit: called as emit(index, y), in the order of times.
         observer: sees stages and accepted steps.
         callbacks: of the user's module.
 
     Returns:
-        The state where the last step ends.
+        The solution where the last step ends.
 
     Raises:
         SolveError: of the kind that says why the end was not reached.
@@ -91,11 +91,12 @@ def integrate(
     emit(0, y0)
     waiting = 1
     k = controller.begin(evaluate, y, k0)
+    state, k = solver.begin(evaluate, t, y, k)
     while waiting < len(times):
         t1 = controller.propose(progress)
         if callbacks is not None:
             callbacks.call(callbacks.step, t, y, t1)
-        attempt = solver.attempt(evaluate, t, t1, y, k, watch)
+        attempt = solver.attempt(evaluate, t, t1, state, k, watch)
         if controller.adaptive:
             if attempt.ratio is None:
                 assert ratio is not None
@@ -104,7 +105,7 @@ def integrate(
             if callbacks is not None:
                 callbacks.call(callbacks.accept if accepted else callbacks.reject, t, y, t1)
             if not accepted:
-                k = attempt.ks[0]
+                k = solver.retry(attempt)
                 progress.reject()
                 continue
         step, waiting = _answered(times, waiting, t, t1)
@@ -112,11 +113,13 @@ def integrate(
         for (index, _), value in zip(step.interior, values, strict=True):
             emit(index, value)
         assert attempt.y1 is not None
+        t, state = t1, attempt.y1
+        y = solver.y_of(state)
         if step.landed is not None:
-            emit(step.landed, attempt.y1)
+            emit(step.landed, y)
         if observer is not None:
             observer.accepted(step, attempt)
-        t, y, k = t1, attempt.y1, solver.carry(attempt)
+        k = solver.carry(attempt)
         progress.accept(t, y)
     if not bool(torch.isfinite(y).all()):
         raise progress.failure(NonFiniteError, "the state became infinite or NaN")

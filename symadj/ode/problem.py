@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
-from symadj.errors import NonFiniteError
+from symadj.errors import IncompatibleError, NonFiniteError
 from symadj.ode.callbacks import Callbacks
 from symadj.ode.compiled import CompiledField, CompiledSteps
 from symadj.ode.control import (
@@ -23,7 +23,7 @@ from symadj.ode.control import (
 )
 from symadj.ode.engine import Emit, Step, StepObserver, integrate
 from symadj.ode.field import Field
-from symadj.ode.methods import SOLVERS, Attempt, Evaluate, RungeKutta, Sides
+from symadj.ode.methods import TABLEAUS, Attempt, Evaluate, RungeKutta, Sides, StepMethod, explicit
 from symadj.ode.random_steps import RandomSteps
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
@@ -46,16 +46,17 @@ class Problem:
     callbacks: bool = dataclasses.field(default=True, kw_only=True)
 
     @cached_property
-    def _stepping(self) -> RungeKutta:
+    def _stepping(self) -> StepMethod:
         return stepping(self.settings, self.times, self.field.layout.time_dtype)
 
     @property
-    def solver(self) -> RungeKutta:
+    def solver(self) -> StepMethod:
         """The stepping method, which knows of the random numbers that the field draws."""
         draws = self.field.draws
         if draws is None:
             return self._stepping
-        return RandomSteps(self._stepping, draws, replay=self.field.backward_phase)
+        solver = explicit(self._stepping, "func, which draws random numbers,")
+        return RandomSteps(solver, draws, replay=self.field.backward_phase)
 
     @property
     def start(self) -> float:
@@ -74,8 +75,9 @@ class Problem:
     def ratio(self, attempt: Attempt, estimates: Sequence[Tensor]) -> Tensor:
         """The error of an attempt in units of the tolerance."""
         assert attempt.y1 is not None
-        norm = norm_of(self.settings, self.field.layout)
-        return error_ratio(self.settings.tolerances, norm, attempt.y0, attempt.y1, estimates)
+        norm, y_of = norm_of(self.settings, self.field.layout), self._stepping.y_of
+        ends = y_of(attempt.y0), y_of(attempt.y1)
+        return error_ratio(self.settings.tolerances, norm, *ends, estimates)
 
     def integrate(
         self,
@@ -91,7 +93,12 @@ class Problem:
         controller = controller or self.controller()
         solver = self.solver
         if isinstance(self.field, CompiledField) and self.field.draws is None:
-            solver = CompiledSteps(solver, self.field, self.settings, judged=controller.adaptive)
+            solver = CompiledSteps(
+                explicit(solver, "compile=true"),
+                self.field,
+                self.settings,
+                judged=controller.adaptive,
+            )
         progress = Progress(self.field.stats, "forward", self.times[0], y0)
         called = self.callbacks and not self.field.backward_phase
         try:
@@ -152,7 +159,7 @@ class Problem:
 
 def stepping(
     settings: SolverSettings, times: Sequence[float], time_dtype: torch.dtype
-) -> RungeKutta:
+) -> StepMethod:
     """The stepping method of a solve over `times`.
 
     Args:
@@ -172,7 +179,12 @@ def stepping(
 def _variant(
     method: str, interp: str | None, jumps: tuple[float, ...] | None, eps: float
 ) -> RungeKutta:
-    tableau = SOLVERS[method].tableau
+    if method not in TABLEAUS:
+        raise IncompatibleError(
+            f"jump_t, perturb and interp go with explicit Runge-Kutta methods, and method={method} "
+            "is none; leave them out, or take dopri5 or another one."
+        )
+    tableau = TABLEAUS[method]
     if interp is not None:
         # By straight lines b_i(theta) = theta b_i; without weights of its own by Hermite's cubic.
         ends = (*tableau.b, *([0.0] * (tableau.end_index + 1 - tableau.stages)))

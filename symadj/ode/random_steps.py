@@ -34,5 +34,5 @@ class RandomSteps(RungeKutta):
         k = super().carry(attempt)
         if k is not None and not self.replay:
             before = self.draws.before
-            before.setdefault(attempt.t1, {})[0] = before[attempt.t0][self.end]
+            before.setdefault(attempt.t1, {})[0] = before[attempt.t0][self.tableau.end_index]
         return k

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from symadj.errors import IncompatibleError, InputError, suggest
 from symadj.memory import require_memory
-from symadj.ode.methods import SOLVERS, RungeKutta
+from symadj.ode.methods import SOLVERS, TABLEAUS, StepMethod, method_with
 from symadj.ranges import check_settings
 
 INTERPOLATIONS = ("linear", "cubic")
+
+_OPTIONS_OF = {"base": "reversible", "coupling": "reversible", "damping": "alf"}
 
 # Names that users bring along from torchdiffeq, with ours.
 _KNOWN_ELSEWHERE = {
@@ -56,6 +58,10 @@ class SolverSettings:
         max_factor: largest such ratio.
         pi_beta: weight of the previous error in the PI controller; 0 makes it an I controller. What
             suits is in proportion to 1 / order: 0.04 for order 5, less for dop853.
+        base: of method="reversible": the explicit Runge-Kutta method that is made reversible; None:
+            dopri5.
+        coupling: of method="reversible": c, above 0 and at most 1; None: 0.999.
+        damping: of method="alf": eta, above 0 and at most 1; None: 1, undamped.
         compile: whether solves that are differentiated run compiled, as `symadj.ode.compiled` says;
             for gradient="symplectic" and a field that is a module.
         check_field: whether a backward pass makes sure that func is still what it was in the solve,
@@ -95,6 +101,9 @@ class SolverSettings:
     min_factor: float = 0.2
     max_factor: float = 10.0
     pi_beta: float = 0.0
+    base: str | None = None
+    coupling: float | None = None
+    damping: float | None = None
     compile: bool = False
     check_field: bool = True
     norm: Callable[[Any], Tensor] | None = None
@@ -123,7 +132,19 @@ class SolverSettings:
                 "sync=true with a norm of your own, which only you can take over all processes. "
                 "Leave one of them out."
             )
+        self._check_method()
         self._check_stepping()
+
+    def _check_method(self) -> None:
+        """Refuses options of one method that are given to another."""
+        for name, owner in _OPTIONS_OF.items():
+            if getattr(self, name) is not None and self.method != owner:
+                raise IncompatibleError(
+                    f"{name}={getattr(self, name)!r} is an option of method={owner}, and the "
+                    f"method is {self.method}; leave it out, or take {owner}."
+                )
+        if self.base is not None and self.base not in TABLEAUS:
+            raise InputError(f"unknown base={self.base!r}.{suggest(self.base, TABLEAUS)}")
 
     def _check_stepping(self) -> None:
         if self.max_step is not None and self.min_step > self.max_step:
@@ -146,7 +167,7 @@ class SolverSettings:
         # A time is a Python number in a list, which is kept while the steps are made.
         steps = self.num_steps or 0
         require_memory(64 * steps, f"num_steps={steps}: the list of times", "take fewer steps")
-        if not given and SOLVERS[self.method].error_order is None:
+        if not given and self.solver.error_order is None:
             raise IncompatibleError(
                 f"the solver {self.method!r} has no error estimate, so its steps must be fixed: "
                 "give step_size (length of a step) or num_steps (number of steps over the whole "
@@ -181,9 +202,9 @@ class SolverSettings:
         return self.step_size is None and self.num_steps is None and self.grid is None
 
     @property
-    def solver(self) -> RungeKutta:
+    def solver(self) -> StepMethod:
         """The stepping method itself."""
-        return SOLVERS[self.method]
+        return method_with(self.method, self.base, self.coupling, self.damping)
 
     @property
     def tolerances(self) -> tuple[float, float] | tuple[Tensor, Tensor]:

@@ -44,7 +44,7 @@ class Tracing(GradientMethod):
     def solve(self, problem: Problem, y0: Tensor) -> tuple[Tensor, list[Step]]:
         use = Use.trace(problem.field, problem.times[0], y0)
         ys, steps = Backprop().solve(problem, y0)
-        stages = len(problem.settings.solver.solution_stages)
+        stages = problem.settings.solver.uses
         self.solves.append(Solve(use, stages, len(steps), len(problem.times)))
         return ys, steps
 

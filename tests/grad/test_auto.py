@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ T = torch.tensor([0.0, 1.0], dtype=torch.float64)
 HUGE = 2**40
 
 
-def by_label(use: Use, memory: int = 0, **size: int) -> dict[str, int]:
+def by_label(use: Use, memory: int = 0, **size: Any) -> dict[str, int]:
     solve = Solve(use, **{"stages": 4, "steps": 30, "outputs": 2, **size})
     return {f"{f.method} {f.store}".strip(): f.peak for f in forecasts(solve, memory)}
 

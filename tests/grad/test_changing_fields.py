@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from symadj import GRADIENTS, FieldChangedError, InputError, odeint
+from symadj import FieldChangedError, InputError, odeint
 from symadj.grad import GradientMethod, Symplectic
 from tests import oracle
 from tests.fields import Wave, start
-from tests.grad.variants import KEEPING
+from tests.grad.variants import GENERAL, KEEPING
 
-REPLAYED = [*(name for name in GRADIENTS if name != "backprop"), *KEEPING]
+REPLAYED = [*(name for name in GENERAL if name != "backprop"), *KEEPING]
 DOUBLE = torch.float64
 Gradient = str | GradientMethod
 

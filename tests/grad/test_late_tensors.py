@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from symadj import GRADIENTS, CapturedTensorError, odeint
+from symadj import CapturedTensorError, odeint
 from symadj.grad import GradientMethod
 from tests import oracle
 from tests.fields import Wave, start
-from tests.grad.variants import KEEPING
+from tests.grad.variants import GENERAL, KEEPING
 
-REPLAYED = [*(name for name in GRADIENTS if name != "backprop"), *KEEPING]
+REPLAYED = [*(name for name in GENERAL if name != "backprop"), *KEEPING]
 Gradient = str | GradientMethod
 
 

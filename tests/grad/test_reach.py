@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from symadj import (
-    GRADIENTS,
     CapturedTensorError,
     DoubleBackwardError,
     IncompatibleError,
@@ -23,10 +22,10 @@ from symadj import (
 from symadj.grad import GradientMethod
 from tests.devices import DEVICES
 from tests.fields import Energy, Pair, Wave, start
-from tests.grad.variants import KEEPING, OFFLOADED
+from tests.grad.variants import GENERAL, KEEPING, OFFLOADED
 
-ALL = list(GRADIENTS)
-EXACT = [name for name, method in GRADIENTS.items() if method.exact]
+ALL = list(GENERAL)
+EXACT = [name for name, method in GENERAL.items() if method.exact]
 REPLAYED = [name for name in ALL if name != "backprop"]
 T = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
 TIGHT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-10}
@@ -226,7 +225,7 @@ def test_torch_func_inside_the_field(gradient: str) -> None:
     reference = torch.autograd.grad(
         odeint(func, y0, T, options=steps, gradient="backprop").sum(), [y0, weight]
     )
-    tolerance = 1e-12 if GRADIENTS[gradient].exact else 1e-5
+    tolerance = 1e-12 if GENERAL[gradient].exact else 1e-5
     for mine, other in zip(ours, reference, strict=True):
         assert (mine - other).norm() < tolerance * other.norm()
 

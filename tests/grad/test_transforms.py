@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad, functional
 
-from symadj import GRADIENTS, DoubleBackwardError, IncompatibleError, odeint
+from symadj import DoubleBackwardError, IncompatibleError, odeint
 from symadj.grad import GradientMethod
 from tests import oracle
 from tests.fields import Wave, start
-from tests.grad.variants import KEEPING
+from tests.grad.variants import GENERAL, KEEPING
 
-REPLAYED = [*(name for name in GRADIENTS if name != "backprop"), *KEEPING]
+REPLAYED = [*(name for name in GENERAL if name != "backprop"), *KEEPING]
 Gradient = str | GradientMethod
 Solve = Callable[[Tensor], Tensor]
 
@@ -144,7 +144,7 @@ def test_forward_mode_without_parameters_is_refused_too() -> None:
 
 
 @pytest.mark.parametrize("options", [oracle.FIXED, {"method": "dopri5", "rtol": 1e-3}])
-@pytest.mark.parametrize("gradient", [*GRADIENTS])
+@pytest.mark.parametrize("gradient", [*GENERAL])
 def test_vmap_over_y0_is_the_solve_of_the_batch(gradient: str, options: dict[str, Any]) -> None:
     field, y0, other = Wave(2), start(3, 2, 2), start(3, 2, 2)
 
@@ -182,7 +182,7 @@ def test_what_vmap_cannot_do_is_refused() -> None:
         torch.func.vmap(torch.func.vmap(solve))(start(3, 2, 2).detach())
 
 
-@pytest.mark.parametrize("gradient", [name for name in GRADIENTS if name != "adjoint"])
+@pytest.mark.parametrize("gradient", [name for name in GENERAL if name != "adjoint"])
 def test_vmap_over_what_func_captures(gradient: str) -> None:
     rates, y0 = start(3), start(3, 2)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from symadj import GRADIENTS, odeint
+from symadj import odeint
 from symadj.errors import IncompatibleError, InputError, MemoryBudgetExceeded, SymadjError
 from symadj.meters.meter import (
     METERS,
@@ -18,6 +18,7 @@ from symadj.meters.meter import (
     make_meter,
 )
 from tests.devices import DEVICES, needs_cuda
+from tests.grad.variants import GENERAL
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -396,7 +397,7 @@ def solve_step(gradient: str, device: str) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("gradient", GENERAL)
 def test_every_method_s_peak_is_that_of_torch_s_own_counters(gradient: str, device: str) -> None:
     step = solve_step(gradient, device)
     with make_meter("auto", device) as meter:
@@ -410,7 +411,7 @@ def test_every_method_s_peak_is_that_of_torch_s_own_counters(gradient: str, devi
 @pytest.mark.parametrize("device", DEVICES)
 def test_methods_that_keep_less_have_lower_peaks(device: str) -> None:
     peaks = {}
-    for gradient in GRADIENTS:
+    for gradient in GENERAL:
         step = solve_step(gradient, device)
         with make_meter("auto", device) as meter:
             step()

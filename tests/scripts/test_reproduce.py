@@ -43,7 +43,8 @@ def checkout(tmp_path: Path) -> Checkout:
     made = Checkout(tmp_path / "checkout")
     told = {
         "steps": "in all about 6 min (360 s)",
-        "rounding": "in all about 2 min (100 s) for 3 commands, and 2 commands that nobody has timed",
+        "rounding": "in all about 2 min (100 s) for 3 commands, and 2 commands that nobody has "
+        "timed",
         "peers": "in all 4 commands that nobody has timed",
     }
     for name, line in told.items():

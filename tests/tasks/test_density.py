@@ -19,10 +19,10 @@ from symadj.data.digits import Digits
 from symadj.data.table import Table
 from symadj.data.toy2d import Toy2D
 from symadj.errors import InputError
-from symadj.grad import GRADIENTS
 from symadj.models.cnf import CNF, ContinuousFlow
 from symadj.models.multiscale import MultiscaleCNF
 from symadj.tasks.density import EXACT, Density, tighter
+from tests.grad.variants import GENERAL
 
 RK4 = SolverSettings("rk4", num_steps=4)
 
@@ -90,7 +90,7 @@ def test_without_weights_the_state_of_the_solve_is_that_of_the_likelihood(
 
 @pytest.mark.parametrize("trace", ["hutchinson", "exact"])
 @pytest.mark.parametrize("images", [False, True])
-@pytest.mark.parametrize("gradient", sorted(set(GRADIENTS) - {"adjoint", "auto", "backprop"}))
+@pytest.mark.parametrize("gradient", sorted(set(GENERAL) - {"adjoint", "auto", "backprop"}))
 def test_gradients_of_the_regularised_loss_are_those_of_backprop(
     gradient: str, images: bool, trace: str
 ) -> None:

@@ -54,7 +54,7 @@ class Store(StepList):
 
     def attempt_from(self, step: Step, y0: Tensor) -> Attempt:
         """The step with its start and no stages."""
-        return Attempt(step.t0, step.t1, y0, len(self.problem.solver.rows))
+        return Attempt(step.t0, step.t1, y0, self.problem.solver.stages)
 
 
 class Kept:

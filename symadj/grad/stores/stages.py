@@ -33,7 +33,7 @@ class Stages(Store):
         for i in solver.needed_stages([theta for _, theta in step.interior])[:-1]:
             kept[i] = self._stage(attempt, i)
         # The next step may begin with the very tensor that this one ends with.
-        end = attempt.ks[solver.end]
+        end = None if solver.end is None else attempt.ks[solver.end]
         self._end = (end, kept[solver.end]) if end is not None and solver.end in kept else None
         self.kept.append(kept)
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+from symadj.ode.methods.alf import ALF, ALF4, ALF6, AsynchronousLeapfrog
+from symadj.ode.methods.base import Attempt, Evaluate, Observe, StepMethod
 from symadj.ode.methods.bosh3 import BOSH3
+from symadj.ode.methods.coupled import COUPLING, Coupled
 from symadj.ode.methods.dop853 import DOP853
 from symadj.ode.methods.dopri5 import DOPRI5
 from symadj.ode.methods.dopri8 import DOPRI8
 from symadj.ode.methods.euler import EULER
 from symadj.ode.methods.fehlberg2 import FEHLBERG2
+from symadj.ode.methods.general_linear import GeneralLinear, reversible
 from symadj.ode.methods.heun import HEUN
 from symadj.ode.methods.heun3 import HEUN3
 from symadj.ode.methods.midpoint import MIDPOINT
+from symadj.ode.methods.reversible_heun import REVERSIBLE_HEUN
 from symadj.ode.methods.rk4 import RK4
 from symadj.ode.methods.rk38 import RK38
-from symadj.ode.methods.runge_kutta import Attempt, Evaluate, Observe, RungeKutta
+from symadj.ode.methods.runge_kutta import RungeKutta, explicit
 from symadj.ode.methods.sides import Sides
 from symadj.ode.methods.tableau import ButcherTableau
 from symadj.ode.methods.tsit5 import TSIT5
@@ -35,6 +42,39 @@ TABLEAUS: dict[str, ButcherTableau] = {
         DOP853,
     )
 }
-SOLVERS: dict[str, RungeKutta] = {name: RungeKutta(t) for name, t in TABLEAUS.items()}
+SOLVERS: dict[str, StepMethod] = {
+    **{name: RungeKutta(t) for name, t in TABLEAUS.items()},
+    **{method.name: method for method in (ALF, ALF4, ALF6, REVERSIBLE_HEUN)},
+    "reversible": Coupled(DOPRI5),
+}
 
-__all__ = ["SOLVERS", "TABLEAUS", "Attempt", "Evaluate", "Observe", "RungeKutta", "Sides"]
+
+@lru_cache(maxsize=64)
+def method_with(
+    name: str,
+    base: str | None = None,
+    coupling: float | None = None,
+    damping: float | None = None,
+) -> StepMethod:
+    """A stepping method with its options, None for the usual ones (see `SolverSettings`)."""
+    if name == "reversible":
+        return Coupled(TABLEAUS[base or "dopri5"], COUPLING if coupling is None else coupling)
+    if name == "alf" and damping is not None:
+        return AsynchronousLeapfrog("alf", 2, (1.0,), damping)
+    return SOLVERS[name]
+
+
+__all__ = [
+    "SOLVERS",
+    "TABLEAUS",
+    "Attempt",
+    "Evaluate",
+    "GeneralLinear",
+    "Observe",
+    "RungeKutta",
+    "Sides",
+    "StepMethod",
+    "explicit",
+    "method_with",
+    "reversible",
+]

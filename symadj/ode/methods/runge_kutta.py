@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
+from symadj.errors import IncompatibleError
+from symadj.ode.methods.base import Attempt, Evaluate, Observe, StepMethod
 from symadj.ode.methods.linear import Terms, combine, terms_of, weighted_sum
 from symadj.ode.methods.sides import Sides
 from symadj.ode.methods.tableau import ButcherTableau
 
 
-class Attempt:
-    """One step from (t0, y0) to t1, accepted or not, with the stages evaluated so far.
-
-    Attributes:
-        t0: the start.
-        t1: the end.
-        h: t1 - t0, signed.
-        y0: the state at t0.
-        y1: the state at t1, once it has been combined.
-        reused: whether the first stage's derivative was known before the step.
-        ks: the stage derivatives k_i = f(t0 + c_i h, Y_i), None where not (or no longer) held.
-        ratio: its error in units of the tolerance, a scalar tensor, once that is known.
-    """
-
-    __slots__ = ("h", "ks", "ratio", "reused", "t0", "t1", "y0", "y1")
-
-    def __init__(self, t0: float, t1: float, y0: Tensor, stages: int) -> None:
-        self.t0 = t0
-        self.t1 = t1
-        self.h = t1 - t0
-        self.y0 = y0
-        self.y1: Tensor | None = None
-        self.reused = False
-        self.ks: list[Tensor | None] = [None] * stages
-        self.ratio: Tensor | None = None
-
-
-Evaluate = Callable[[float, Tensor], Tensor]
-"""f(t, y)."""
-
-Observe = Callable[[Attempt, int], None]
-
-
-class RungeKutta:
+class RungeKutta(StepMethod):
     """The explicit Runge-Kutta method of a tableau.
 
         Y_i = y0 + h sum_{j<i} a_ij k_j,    k_i = f(t0 + c_i h, Y_i),    y1 = y0 + h sum_i b_i k_i
@@ -71,17 +40,12 @@ class RungeKutta:
         self.columns = tuple(_column(tableau.rows, i) for i in range(len(tableau.rows)))
         self.b = terms_of(tableau.b)
         self.solution_stages = tableau.closure(tableau.b)
+        self.stages = len(self.rows)
+        self.uses = len(self.solution_stages)
         self.errors = tuple(
             terms_of(weights) for weights in (tableau.b_err, tableau.b_err_low) if weights
         )
-
-    @property
-    def error_order(self) -> int | None:
-        """p of the error estimate's O(h^p), or None where there is no estimate."""
-        return self.tableau.error_order if self.errors else None
-
-    def __repr__(self) -> str:
-        return f"RungeKutta({self.name})"
+        self.error_order = tableau.error_order if self.errors else None
 
     def attempt(
         self,
@@ -92,17 +56,8 @@ class RungeKutta:
         k0: Tensor | None = None,
         observe: Observe | None = None,
     ) -> Attempt:
-        """One step.
-
-        Args:
-            evaluate: the field.
-            t0: the start.
-            t1: the end.
-            y0: the state at t0.
-            k0: f(t0, y0) where it is known, so that it is not evaluated again.
-            observe: called as observe(attempt, i) when stage i of this step has its value.
-        """
-        attempt = Attempt(t0, t1, y0, len(self.rows))
+        """y1 and the stages that it is made of."""
+        attempt = Attempt(t0, t1, y0, self.stages)
         attempt.ks[0] = k0
         attempt.reused = k0 is not None
         if k0 is not None and observe is not None:
@@ -155,10 +110,14 @@ class RungeKutta:
         return combine(attempt.y0, attempt.h, self.rows[i], attempt.ks)
 
     def carry(self, attempt: Attempt) -> Tensor | None:
-        """f(t1, y1) where it was evaluated and is the next step's first stage."""
+        """f(t1, y1) where it was evaluated and no jump lies there."""
         if self.sides is not None and self.sides.jumps_at(attempt.t1):
             return None
-        return attempt.ks[self.end]
+        return attempt.ks[self.tableau.end_index]
+
+    def retry(self, attempt: Attempt) -> Tensor | None:
+        """f(t0, y0)."""
+        return attempt.ks[0]
 
     def estimate(
         self, evaluate: Evaluate, attempt: Attempt, observe: Observe | None = None
@@ -181,6 +140,24 @@ class RungeKutta:
             self.fill(evaluate, attempt, self.tableau.closure(weights))
             values.append(combine(attempt.y0, attempt.h, terms_of(weights), attempt.ks))
         return values
+
+
+def explicit(solver: StepMethod, needed_by: str) -> RungeKutta:
+    """A method that is an explicit Runge-Kutta method, for what knows no other.
+
+    Args:
+        solver: the method.
+        needed_by: what that is, as a message begins with it.
+
+    Raises:
+        IncompatibleError: it is of another kind.
+    """
+    if isinstance(solver, RungeKutta):
+        return solver
+    raise IncompatibleError(
+        f"{needed_by} needs an explicit Runge-Kutta method, and method={solver.name} is none. Take "
+        "one of euler, heun, rk4, dopri5, dop853 and the like, or leave it out."
+    )
 
 
 def _column(rows: Sequence[Sequence[float]], i: int) -> dict[int, float]:

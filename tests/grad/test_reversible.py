@@ -1,0 +1,149 @@
+"""Reversible methods: exact gradients from the end of a solve alone, in memory flat in N."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from symadj import IncompatibleError, odeint, solve
+from symadj.errors import ReversalError
+from symadj.grad import Reversible
+from symadj.meters.live_bytes import StorageCounter
+from tests.fields import Energy, Pair, Wave, start
+from tests.grad.test_contract import FINAL, INTERIOR, assert_equal, gradients_of
+
+WAYS = {
+    "alf": ("alf", {}),
+    "alf-damped": ("alf", {"damping": 0.8}),
+    "alf4": ("alf4", {}),
+    "alf6": ("alf6", {}),
+    "reversible_heun": ("reversible_heun", {}),
+    **{
+        f"reversible-{base}": ("reversible", {"base": base, "coupling": coupling})
+        for base, coupling in (
+            *(("euler", 0.99), ("midpoint", 1.0), ("bosh3", 0.999), ("rk4", 0.9)),
+            *(("dopri5", 0.999), ("tsit5", 0.999), ("dop853", 0.99)),
+        )
+    },
+}
+ALL = pytest.mark.parametrize("way", WAYS)
+
+
+@ALL
+@pytest.mark.parametrize("times", [FINAL, INTERIOR], ids=["final", "interior"])
+def test_fixed_steps(way: str, times: list[float]) -> None:
+    method, options = WAYS[way]
+    field, y0, options = Wave(), start(4, 3), {**options, "num_steps": 4}
+    ours, solution = gradients_of(field, y0, times, "reversible", method, options)
+    reference, _ = gradients_of(field, y0, times, "backprop", method, options)
+    assert_equal(ours, reference, 1e-10)
+    assert 0 <= solution.stats.reversal_error < 1e-12
+
+
+@ALL
+def test_adaptive_steps(way: str) -> None:
+    method, options = WAYS[way]
+    if options.get("base") in ("euler", "midpoint", "rk4"):
+        pytest.skip("the base has no error estimate")
+    field, y0 = Wave(), start(4, 3)
+    ours, solution = gradients_of(field, y0, INTERIOR, "reversible", method, options)
+    frozen = {**options, "grid": solution.steps.grid}
+    reference, on_grid = gradients_of(field, y0, INTERIOR, "backprop", method, frozen)
+    assert torch.equal(solution.ys, on_grid.ys)
+    assert_equal(ours, reference, 1e-10)
+
+
+@ALL
+@pytest.mark.parametrize("gradient", ["aca", "checkpoint", "symplectic"])
+def test_other_methods_go_with_them(way: str, gradient: str) -> None:
+    method, options = WAYS[way]
+    field, y0, options = Wave(), start(4, 3), {**options, "num_steps": 3}
+    ours, _ = gradients_of(field, y0, INTERIOR, gradient, method, options)
+    reference, _ = gradients_of(field, y0, INTERIOR, "backprop", method, options)
+    assert_equal(ours, reference)
+
+
+@pytest.mark.parametrize("way", ["alf", "reversible_heun", "reversible-dopri5"])
+def test_tuples_and_autograd_inside(way: str) -> None:
+    method, options = WAYS[way]
+    options = {**options, "num_steps": 3}
+    for field, y0 in ((Pair(), (start(4, 3), start(4))), (Energy(), start(5, 2))):
+        ours, _ = gradients_of(field, y0, INTERIOR, "reversible", method, options)
+        reference, _ = gradients_of(field, y0, INTERIOR, "backprop", method, options)
+        assert_equal(ours, reference, 1e-10)
+
+
+@ALL
+def test_backward_in_time(way: str) -> None:
+    method, options = WAYS[way]
+    field, times, options = Wave(), [1.0, 0.7, 0.1, -0.4], {**options, "num_steps": 5}
+    y0 = (0.2 * start(4, 3)).detach().requires_grad_()
+    ours, _ = gradients_of(field, y0, times, "reversible", method, options)
+    reference, _ = gradients_of(field, y0, times, "backprop", method, options)
+    assert_equal(ours, reference, 1e-10)
+
+
+def peak_of(way: str, n: int) -> int:
+    """Peak bytes of a solve of n steps and its gradient, times and all."""
+    method, options = WAYS[way]
+    field, y0 = Wave(dtype=torch.float32), start(256, 3, dtype=torch.float32)
+    with StorageCounter() as counter:
+        ys = odeint(
+            field, y0, torch.tensor([0.0, 0.5]), method=method,
+            options={**options, "num_steps": n}, gradient="reversible",
+        )  # fmt: skip
+        ys[-1].square().mean().backward()
+    return counter.peak
+
+
+@pytest.mark.parametrize("way", ["alf", "alf4", "reversible_heun", "reversible-dopri5"])
+def test_memory_does_not_grow_with_the_steps(way: str) -> None:
+    few, many = (peak_of(way, n) for n in (10, 200))
+    assert many == few
+
+
+def test_one_graph_at_a_time() -> None:
+    """A stage is evaluated with graph once, and forward ones are repeated where they must be."""
+    field, y0, t = Wave(), start(4, 3), torch.tensor([0.0, 1.0])
+    for method, options, per_step in (("alf", {}, (0, 1)), ("reversible", {"base": "rk4"}, (8, 8))):
+        solution = solve(
+            field, y0, t, method=method, gradient="reversible", options={**options, "num_steps": 5}
+        )
+        solution.ys[-1].sum().backward()
+        stats = solution.stats
+        begun = 1 if method == "alf" else 0
+        # One recomputed evaluation compares the field with that of the solve.
+        assert stats.recomputed == 5 * per_step[0] + 1
+        assert stats.with_graph == 5 * per_step[1] + begun
+        assert stats.vjps == 5 * per_step[1] + begun
+
+
+def test_a_start_that_is_missed_is_refused() -> None:
+    """Damped leapfrog backward amplifies rounding by 1 / |1 - 2 eta| in every step."""
+    field, y0 = Wave(), start(4, 3)
+    options = {"num_steps": 40, "damping": 0.7}
+    t = torch.tensor([0.0, 1.0])
+    ys = odeint(field, y0, t, method="alf", options=options, gradient="reversible")
+    with pytest.raises(ReversalError, match=r"rounding has grown .* gradient=\"symplectic\""):
+        ys[-1].sum().backward()
+    lenient = Reversible(check=False)
+    solution = solve(field, y0, t, method="alf", options=options, gradient=lenient)
+    solution.ys[-1].sum().backward()
+    assert solution.stats.reversal_error > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("method", "options"), [("dopri5", {}), ("alf", {"damping": 0.5, "num_steps": 4})]
+)
+def test_a_method_without_inverse_is_refused(method: str, options: dict) -> None:
+    with pytest.raises(IncompatibleError, match=f"method={method} has no inverse"):
+        odeint(
+            Wave(), start(4, 3), torch.tensor([0.0, 1.0]), method=method, options=options,
+            gradient="reversible",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [{"base": "dopri5"}, {"coupling": 0.9}, {"damping": 0.9}])
+def test_options_of_another_method_are_refused(options: dict) -> None:
+    with pytest.raises(IncompatibleError, match="is an option of method="):
+        odeint(Wave(), start(4, 3), torch.tensor([0.0, 1.0]), method="heun", options=options)
