@@ -70,6 +70,8 @@ SHOWS = {
     "steps.",
     "table1/memory": "Peak memory against the number of steps, uses of a step, layers and "
     "components.",
+    "peers/peers_users": "Time and peak memory with fields of users' own, beside torchdiffeq and "
+    "diffrax.",
     "peers/peers": "Time and peak memory beside torchdiffeq and diffrax.",
     "controllers/work_precision": "Evaluations over the error of the solution for step "
     "controllers.",

@@ -52,7 +52,7 @@ METHOD_STYLE: dict[str, Style] = {
     "checkpoint": Style("#56B4E9", "D", "\\\\\\", (0, (5, 1.5))),
     "aca": Style("#009E73", "^", "xxx", (0, (3, 1, 1, 1))),
     "symplectic": Style("#C03A00", "o", "", (0, None)),
-    "reversible": Style("#999933", "<", "//", (0, (8, 3))),
+    "reversible": Style("#7818D8", "<", "//", (0, (8, 3))),
     "torchdiffeq": Style("#882255", "P", "||", (0, (7, 2))),
     "torchdiffeq adjoint": Style("#CC79A7", "X", "--", (0, (2, 2))),
     "diffrax": Style("#1A1A1A", "h", "++", (0, (6, 1.5, 1, 1.5))),

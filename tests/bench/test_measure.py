@@ -14,13 +14,13 @@ from symadj.bench.problem import BenchProblem, Reference, hide_formulas, relativ
 from symadj.config.bench import BenchSettings
 from symadj.errors import IncompatibleError, InputError
 from symadj.files import BEST
-from symadj.grad import GRADIENTS
 from symadj.records.record import RunRecord
 from symadj.run.checkpoint import save_checkpoint
 from symadj.tasks.density import Density
 from symadj.threads import given_threads
 from tests.bench.small import small_cases
 from tests.devices import DEVICES
+from tests.grad.variants import GENERAL
 
 HOW = BenchSettings(repeats=2, warmup=1, isolate=False)
 LOOSE = ("solver.rtol=1e-2", "solver.atol=1e-2", "model.components=2")
@@ -33,13 +33,13 @@ def rows(*overrides: str, how: BenchSettings = HOW) -> dict[str, RunRecord]:
 
 
 def test_exact_methods_differ_from_the_reference_by_rounding_and_the_adjoint_by_more() -> None:
-    records = rows(f"grads=[{','.join(GRADIENTS)}]", *LOOSE)
+    records = rows(f"grads=[{','.join(GENERAL)}]", *LOOSE)
     for name, record in records.items():
         assert record.status == "ok"
         in_own, in_double = (
             record.metrics[key] for key in ("gradient_error", "gradient_error_float64")
         )
-        if GRADIENTS[name].exact:
+        if GENERAL[name].exact:
             assert in_double < 1e-12
             assert 1e-9 < in_own < 1e-5
         else:

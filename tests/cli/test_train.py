@@ -50,7 +50,10 @@ def test_a_run_says_what_it_is_and_where_everything_was_written(
 
 
 BAD = [
-    (["solver=dopr5"], "unknown solver=dopr5. Did you mean 'dopri5'? Allowed: bosh3, "),
+    (
+        ["solver=dopr5"],
+        "unknown solver=dopr5. Did you mean 'dopri5'? Allowed: alf, alf4, ",
+    ),
     (["grad=sympletic"], "Did you mean 'symplectic'? Allowed: aca, adjoint, auto, backprop"),
     (["data=digit"], "unknown data=digit. Did you mean 'digits'? Allowed: "),
     (["experiment=toy"], "unknown experiment=toy. Did you mean 'toy2d'?"),

@@ -68,6 +68,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "grad": {
         "symplectic": PLANE,
         "aca": (*PLANE, "grad=aca"),
+        "reversible": (*PLANE, "grad=reversible", "solver=alf", "solver.num_steps=2"),
         "backprop": (*PLANE, "grad=backprop"),
         "checkpoint": (*PLANE, "grad=checkpoint"),
         "adjoint": (*PLANE, "grad=adjoint"),

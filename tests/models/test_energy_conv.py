@@ -5,11 +5,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from symadj import GRADIENTS, solve
+from symadj import solve
 from symadj.errors import InputError
 from symadj.models.energy_conv import EnergyConv, EnergyField, GridEnergy
 from symadj.models.node_conv import NodeConv
 from tests.grad.test_contract import assert_equal
+from tests.grad.variants import GENERAL
 from tests.models.test_energy import Hidden, shaken
 
 T0 = torch.zeros((), dtype=torch.float64)
@@ -93,7 +94,7 @@ def test_the_grid_has_no_first_point(model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["explicit", "autograd"])
-@pytest.mark.parametrize("gradient", [n for n, m in GRADIENTS.items() if m.exact])
+@pytest.mark.parametrize("gradient", [n for n, m in GENERAL.items() if m.exact])
 def test_every_exact_method_equals_backprop_on_the_frozen_grid(gradient: str, plain: bool) -> None:
     model = field()
     func = EnergyField(Hidden(model.energy), 0.5, "skew") if plain else model

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from symadj import GRADIENTS, odeint, odeint_adjoint, solve
+from symadj import odeint, odeint_adjoint, solve
 from symadj.grad import Auto
 from tests.fields import Pair, Wave, start
+from tests.grad.variants import GENERAL
 
 T = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
 Event = tuple[str, float, Any, float]
@@ -35,7 +36,7 @@ def listening(field: nn.Module, *names: str) -> list[Event]:
 JUDGED = ("callback_step", "callback_accept_step", "callback_reject_step")
 
 
-@pytest.mark.parametrize("gradient", [*GRADIENTS, Auto("1GiB")])
+@pytest.mark.parametrize("gradient", [*GENERAL, Auto("1GiB")])
 def test_adaptive_steps(gradient: Any) -> None:
     field, y0 = Wave(), start(4, 3)
     events = listening(field, *JUDGED)

@@ -37,6 +37,12 @@ class Scripted:
         self.ratios = list(ratios)
         self.steps: list[float] = []
 
+    def begin(self, evaluate: Any, t0: float, y0: Any, k0: Any) -> tuple[Any, Any]:
+        return y0, k0
+
+    def y_of(self, state: Any) -> Any:
+        return state
+
     def attempt(self, evaluate: Any, t0: float, t1: float, y: torch.Tensor, *_: Any) -> Any:
         self.steps.append(t1 - t0)
         return SimpleNamespace(ks=[None], y1=y, ratio=None)
@@ -51,6 +57,9 @@ class Scripted:
         return []
 
     def carry(self, attempt: Any) -> None:
+        return None
+
+    def retry(self, attempt: Any) -> None:
         return None
 
 

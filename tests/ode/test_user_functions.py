@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from symadj import (
-    GRADIENTS,
     CapturedTensorError,
     IncompatibleError,
     InputError,
@@ -21,9 +20,10 @@ from symadj import (
 )
 from tests import oracle
 from tests.fields import Wave, start
+from tests.grad.variants import GENERAL
 
 DOUBLE = torch.float64
-REPLAYED = [name for name in GRADIENTS if name != "backprop"]
+REPLAYED = [name for name in GENERAL if name != "backprop"]
 Func = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -50,7 +50,7 @@ class OneOfTwo(OwnBuffer):
         return self.value[2:6]
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("gradient", GENERAL)
 @pytest.mark.parametrize("kind", [OwnBuffer, OneOfTwo])
 def test_a_function_that_returns_the_same_memory_each_call(
     gradient: str, kind: type[OwnBuffer]
@@ -80,7 +80,7 @@ def test_a_gradient_through_memory_of_its_own_is_refused() -> None:
     )
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("gradient", GENERAL)
 def test_a_module_that_returns_a_buffer_as_it_is(gradient: str) -> None:
     class Constant(nn.Module):
         def __init__(self) -> None:
@@ -98,7 +98,7 @@ def test_a_module_that_returns_a_buffer_as_it_is(gradient: str) -> None:
     assert torch.equal(slope, torch.ones_like(slope))
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("gradient", GENERAL)
 def test_a_leaf_that_is_itself_the_value(gradient: str) -> None:
     drift, y0 = start(3), start(3).detach() + 1
     ys = odeint(lambda t, y: drift, y0, oracle.TIMES, gradient=gradient, **oracle.FIXED)
@@ -119,7 +119,7 @@ def sparing(wave: Wave) -> Func:
     return lambda t, y: wave(t, 0.9 * y + 0.1)
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("gradient", GENERAL)
 def test_a_function_that_changes_its_state_in_place(gradient: str) -> None:
     wave, y0 = Wave(), start(4, 3)
     before, inputs = y0.detach().clone(), [y0, wave.weight, wave.bias]
@@ -177,7 +177,7 @@ def by_out(t: Tensor, y: Tensor) -> Tensor:
     return torch.tanh(y, out=torch.empty_like(y))
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("gradient", GENERAL)
 @pytest.mark.parametrize("func", [by_numpy, by_out])
 def test_what_has_no_derivative_is_fine_where_none_is_needed(gradient: str, func: Func) -> None:
     y0 = start(4, 3).detach()
@@ -195,7 +195,7 @@ def test_autograd_inside_where_no_gradient_is_needed() -> None:
     torch.testing.assert_close(ys[-1], oracle.rk4(lambda t, y: -y.sin(), y0))
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("gradient", GENERAL)
 def test_checkpointing_inside_the_function(gradient: str) -> None:
     wave, y0 = Wave(), start(4, 3)
 

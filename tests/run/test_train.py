@@ -405,7 +405,8 @@ def test_a_flow_trains_alike_on_every_device(tmp_path: Path, device: str, compil
     assert record.memory["peak_bytes"] > record.memory["checkpoints_bytes"] > 0
     reference = trained("b", "device=cpu", "grad=backprop")
     for name, value in record.metrics.items():
-        assert value == pytest.approx(reference.metrics[name], rel=1e-3)
+        # nll_gap is the difference of two almost equal NLLs: abs is their rounding.
+        assert value == pytest.approx(reference.metrics[name], rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
