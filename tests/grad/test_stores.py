@@ -217,6 +217,16 @@ def test_blocks_hold_the_bits_of_tensors_of_several_shapes() -> None:
         assert torch.equal(place.get(key), tensor)
 
 
+def test_tensors_of_two_shapes_in_turn_take_no_more_room_than_an_eighth_besides() -> None:
+    place = Blocks()
+    given = [torch.ones(2 if i % 4 == 0 else 1, 1000) for i in range(400)]
+    blocks = {key.untyped_storage()._cdata: key for key in map(place.put, given)}
+    taken = sum(key.untyped_storage().nbytes() for key in blocks.values())
+    assert taken <= 1.125 * sum(tensor.nbytes for tensor in given)
+    # Some of the first 64, which are their own, and few besides.
+    assert len(blocks) < 100
+
+
 OFFLOADS = [
     Symplectic(),
     Symplectic(offload="cpu"),

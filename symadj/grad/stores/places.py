@@ -70,22 +70,21 @@ class Blocks(Here):
 
     def __init__(self) -> None:
         self._count = 0
-        self._block: Tensor | None = None
-        self._used = 0
+        # Of every shape how many there have been, the last block and how much of it is taken.
+        self._shapes: dict[torch.Size, tuple[int, Tensor | None, int]] = {}
 
     def put(self, tensor: Tensor) -> Tensor:
         """The tensor, or a copy in a block."""
         self._count += 1
+        count, block, used = self._shapes.get(tensor.shape, (0, None, 0))
+        self._shapes[tensor.shape] = count + 1, block, used
         if self._count <= _FEW or tensor.device.type != "cpu" or not tensor.numel():
             return tensor.detach()
-        block = self._block
-        if block is None or self._used == len(block) or block.shape[1:] != tensor.shape:
-            room = min(self._count // 8, max(1, _LARGEST // tensor.nbytes))
-            block = self._block = tensor.new_empty((room, *tensor.shape))
-            self._used = 0
-        kept = block[self._used].copy_(tensor.detach())
-        self._used += 1
-        return kept
+        if block is None or used == len(block):
+            room = min(max(1, count // 8), max(1, _LARGEST // tensor.nbytes))
+            block, used = tensor.new_empty((room, *tensor.shape)), 0
+        self._shapes[tensor.shape] = count + 1, block, used + 1
+        return block[used].copy_(tensor.detach())
 
 
 _FEW = 64
