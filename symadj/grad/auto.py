@@ -32,7 +32,7 @@ logger = logging.getLogger("symadj")
 
 
 class Auto(GradientMethod):
-    """Foretells the peak memory of every exact method and takes the one of fewest evaluations.
+    """Predicts the peak memory of every exact method and takes the one of fewest evaluations.
 
     What a solve would take is predicted from one use of the field, traced with its graph when a
     problem is met for the first time, the number of steps, and the number of solves in a row
@@ -116,6 +116,7 @@ class Auto(GradientMethod):
             steps,
             len(problem.times),
             self._most_open,
+            solver.uses_in(steps),
             solver.states if own else 1,
             own and solver.coefficients(1.0).inverse is not None,
         )

@@ -114,6 +114,7 @@ class Solve:
         stages: s, uses of the field per step.
         steps: N.
         outputs: K, output times.
+        uses_in_all: evaluations from which the end is made, each counted once; 0: N s.
         states: r, the states of the method, y and what it has besides: 1 of a Runge-Kutta method.
         reversible: whether its steps can be taken back.
         at_once: solves whose backward pass is still to come while this one's runs, itself included:
@@ -125,6 +126,7 @@ class Solve:
     steps: int
     outputs: int
     at_once: int = 1
+    uses_in_all: int = 0
     states: int = 1
     reversible: bool = False
 
@@ -166,24 +168,25 @@ def forecasts(solve: Solve, memory: int) -> list[Forecast]:
 
     | method | kept | backward |
     |---|---|---|
-    | backprop | N s g | v |
-    | checkpoint | S | N s g + v |
+    | backprop | n g | v |
+    | checkpoint | S | n g + v |
     | aca | (N + 1) S | s g + v + P |
     | symplectic, stages | N s S | u + P |
     | symplectic, steps | (N + 1) S | s S + u + P |
     | symplectic, revolve | (k + 1) S | s S + u + P |
     | reversible | 2 S | s S + u + P |
 
-    (a method with r states keeps r of them where a step's start is kept), where one state is
-    f(t0, y0), which the backward pass is compared with (a stage that is kept anyway with "stages"),
-    and in each case the start, the K outputs, their cotangents and a few states.
+    with n = N s uses in all (a reversible method may share or add some, and keeps r states where a
+    step's start is kept). One state is f(t0, y0), which the backward pass is compared with (a stage
+    that is kept anyway with "stages"), and in each case there are the start, the K outputs, their
+    cotangents and a few states.
 
     Args:
         solve: what is solved.
         memory: bytes; gives "revolve" as many slots as fit into it.
     """
     use, n, s = solve.use, solve.steps, solve.stages
-    graphs = n * s * use.in_a_chain
+    graphs = (solve.uses_in_all or n * s) * use.in_a_chain
     one_step = s * (use.graph + (use.state if use.saved_state else 0))
     of_steps = use.params if n > 1 else 0
     symplectic = use.stage + use.params + 4 * use.state

@@ -15,6 +15,7 @@ from symadj.grad import Auto
 from symadj.grad.forecast import Solve, Use, forecasts
 from symadj.grad.stores.revolve import recomputed_steps
 from symadj.meters.meter import make_meter
+from symadj.ode.settings import SolverSettings
 from tests.fields import Energy, Wave, start
 
 T = torch.tensor([0.0, 1.0], dtype=torch.float64)
@@ -80,29 +81,35 @@ class Net(nn.Module):
         return self.layers(y) * torch.cos(t)
 
 
-def peaks_of(field: nn.Module, y0: Tensor, options: dict) -> list[int]:
+def peaks_of(field: nn.Module, y0: Tensor, method: str, options: dict) -> list[int]:
     """The forecasts for a solve, the fastest method first."""
     auto = Auto(HUGE)
-    solution = solve(field, y0, T, method="rk4", options=options, gradient=auto)
+    solution = solve(field, y0, T, method=method, options=options, gradient=auto)
     (known,) = auto._known.values()
-    rows = forecasts(Solve(known.use, 4, len(solution.steps), 2), 0)
+    solver = SolverSettings.from_options(method, 1e-5, 1e-5, options).solver
+    n, own = len(solution.steps), solver.has_own_state
+    size: dict[str, Any] = {"states": 2, "reversible": True} if own else {}
+    size["uses_in_all"] = solver.uses_in(n)
+    rows = forecasts(Solve(known.use, solver.uses, n, 2, **size), 0)
     return [row.peak for row in rows]
 
 
 @pytest.mark.parametrize("field", [Net(), Energy()], ids=["net", "energy"])
-def test_each_budget_is_kept_and_the_gradient_is_exact(field: nn.Module) -> None:
+@pytest.mark.parametrize("method", ["rk4", "alf", "reversible_heun", "reversible"])
+def test_each_budget_is_kept_and_the_gradient_is_exact(method: str, field: nn.Module) -> None:
     y0 = start(64, 2 if isinstance(field, Energy) else 4)
-    options = {"num_steps": 12}
+    # Of eight uses a step; so few tensors are kept one by one, without room for more.
+    options = {"num_steps": 6, "base": "rk4"} if method == "reversible" else {"num_steps": 12}
     inputs = [y0, *field.parameters()]
-    ys = odeint(field, y0, T, method="rk4", options=options, gradient="backprop")
+    ys = odeint(field, y0, T, method=method, options=options, gradient="backprop")
     reference = torch.autograd.grad(ys.sin().sum(), inputs)
     chosen = []
-    for budget in peaks_of(field, y0, options):
+    for budget in peaks_of(field, y0, method, options):
         auto = Auto(budget)
-        odeint(field, y0, T, method="rk4", options=options, gradient=auto)
+        odeint(field, y0, T, method=method, options=options, gradient=auto)
         meter = make_meter("dispatch", y0.device)
         with meter:
-            ys = odeint(field, y0, T, method="rk4", options=options, gradient=auto)
+            ys = odeint(field, y0, T, method=method, options=options, gradient=auto)
             found = torch.autograd.grad(ys.sin().sum(), inputs)
         assert meter.peak_bytes <= 1.05 * budget
         assert auto.chosen is not None
@@ -110,8 +117,10 @@ def test_each_budget_is_kept_and_the_gradient_is_exact(field: nn.Module) -> None
         for ours, other in zip(found, reference, strict=True):
             assert (ours - other).norm() < 1e-12 * other.norm()
     assert chosen[0] == "backprop"
-    assert "symplectic, steps" in chosen
-    assert "symplectic, revolve, 2 slots" in chosen
+    # Of one use a step there is none to recompute, so that keeping it costs nothing.
+    assert ("symplectic, steps" in chosen) == (method != "alf")
+    assert ("symplectic, revolve, 2 slots" in chosen) == (method == "rk4")
+    assert ("reversible" in chosen) == (method != "rk4")
 
 
 def test_nothing_fits() -> None:

@@ -75,6 +75,10 @@ class StepMethod(ABC):
         """When f is evaluated first in a solve from t0 towards t1."""
         return t0
 
+    def uses_in(self, steps: int) -> int:
+        """Evaluations of f, each counted once, from which the end of so many steps is made."""
+        return steps * self.uses + self.uses_to_begin
+
     def begin(
         self, evaluate: Evaluate, t0: float, y0: Tensor, k0: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:

@@ -35,6 +35,10 @@ class ReversibleHeun(GeneralLinear):
     uses = 2
     nodes = (0.0, 1.0)
 
+    def uses_in(self, steps: int) -> int:
+        """One a step, whose first stage is the last one's second, and that at the start."""
+        return steps + 1
+
     def begin(
         self, evaluate: Evaluate, t0: float, y0: Tensor, k0: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
