@@ -44,7 +44,8 @@ def odeint(
             has his 3/8 rule under that name, which here is "rk38".
         options: further fields of `SolverSettings`, such as {"num_steps": 20} or {"step_size": 0.1}
             for fixed steps.
-        gradient: "symplectic", "backprop", "checkpoint", "aca", "adjoint", or an object such as
+        gradient: "symplectic", "backprop", "checkpoint", "aca", "adjoint", "reversible" (for
+            methods whose steps can be taken back), or an object such as
             `symadj.grad.Adjoint(rtol=1e-3)`.
         params: tensors that func uses and that need a gradient, besides a module's parameters and
             the leaf tensors that a function captures (both are found without being named).

@@ -32,8 +32,10 @@ from symadj.ode.control import (
 from symadj.ode.engine import Step, integrate
 from symadj.ode.methods import Attempt, explicit
 from symadj.ode.problem import Problem, StepList, stepping
-from symadj.ode.settings import SolverSettings
+from symadj.ode.settings import OPTIONS_OF, SolverSettings
 from symadj.warn import warn
+
+_NEEDED_BY = "the backward solve of gradient=adjoint (adjoint_method, grad.method)"
 
 AdjointNorm = Callable[[tuple[Tensor, ...]], Tensor]
 
@@ -94,13 +96,17 @@ class Adjoint(OneNodeMethod):
         if self.options is not None:
             options = {"sync": forward.sync, **self.options}
             return SolverSettings.from_options(method, rtol, atol, options)
-        return dataclasses.replace(forward, method=method, rtol=rtol, atol=atol, first_step=None)
+        given = {"method": method, "rtol": rtol, "atol": atol, "first_step": None}
+        if method != forward.method:
+            given |= dict.fromkeys(OPTIONS_OF)
+        return dataclasses.replace(forward, **given)
 
     def solve_as_node(self, problem: Problem, y0: Tensor, k0: Tensor) -> tuple[Tensor, list[Step]]:
         """Only the outputs are kept.
 
         Raises:
-            IncompatibleError: `sync`, and an error that counts the parameters' integral.
+            IncompatibleError: `sync`, and an error that counts the parameters' integral; or a
+                backward solve by a method that is no explicit Runge-Kutta method.
         """
         if problem.settings.sync and not (self.seminorm and self.norm is None):
             raise IncompatibleError(
@@ -108,7 +114,9 @@ class Adjoint(OneNodeMethod):
                 "parameters' integral is known when all processes have done their part of it. "
                 "Take seminorm=true."
             )
-        forward = _Forward(problem, self.settings(problem.settings), self, k0)
+        settings = self.settings(problem.settings)
+        explicit(settings.solver, _NEEDED_BY)
+        forward = _Forward(problem, settings, self, k0)
         ys = _AdjointFunction.apply(forward, y0, *problem.field.params)
         return ys, forward.steps.steps
 
@@ -182,7 +190,7 @@ class _BackwardSolve:
         backward = self.problem.times[::-1]
         self.solver = explicit(
             stepping(self.settings, backward, self.field.layout.time_dtype),
-            "the backward solve of gradient=adjoint (adjoint_method, grad.method)",
+            _NEEDED_BY,
         )
         self.gradients = self.field.no_gradients()
         self.quadrature = Quadrature(

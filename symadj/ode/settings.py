@@ -18,7 +18,8 @@ from symadj.ranges import check_settings
 
 INTERPOLATIONS = ("linear", "cubic")
 
-_OPTIONS_OF = {"base": "reversible", "coupling": "reversible", "damping": "alf"}
+OPTIONS_OF = {"base": "reversible", "coupling": "reversible", "damping": "alf"}
+"""The options that one method has, and which."""
 
 # Names that users bring along from torchdiffeq, with ours.
 _KNOWN_ELSEWHERE = {
@@ -137,7 +138,7 @@ class SolverSettings:
 
     def _check_method(self) -> None:
         """Refuses options of one method that are given to another."""
-        for name, owner in _OPTIONS_OF.items():
+        for name, owner in OPTIONS_OF.items():
             if getattr(self, name) is not None and self.method != owner:
                 raise IncompatibleError(
                     f"{name}={getattr(self, name)!r} is an option of method={owner}, and the "

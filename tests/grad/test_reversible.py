@@ -7,7 +7,7 @@ import torch
 
 from symadj import IncompatibleError, odeint, solve
 from symadj.errors import ReversalError
-from symadj.grad import Reversible
+from symadj.grad import Adjoint, Reversible
 from symadj.meters.live_bytes import StorageCounter
 from tests.fields import Energy, Pair, Wave, start
 from tests.grad.test_contract import FINAL, INTERIOR, assert_equal, gradients_of
@@ -147,3 +147,15 @@ def test_a_method_without_inverse_is_refused(method: str, options: dict) -> None
 def test_options_of_another_method_are_refused(options: dict) -> None:
     with pytest.raises(IncompatibleError, match="is an option of method="):
         odeint(Wave(), start(4, 3), torch.tensor([0.0, 1.0]), method="heun", options=options)
+
+
+def test_the_adjoint_method_needs_a_runge_kutta_method_backward() -> None:
+    t, options = torch.tensor([0.0, 0.5], dtype=torch.float64), {"damping": 0.9, "num_steps": 40}
+    field, y0 = Wave(), start(4, 3)
+    with pytest.raises(IncompatibleError, match=r"grad\.method.* and method=alf is none"):
+        odeint(field, y0, t, method="alf", options=options, gradient="adjoint")
+    ys = odeint(field, y0, t, method="alf", options=options, gradient=Adjoint(method="rk4"))
+    exact = odeint(field, y0, t, method="alf", options=options, gradient="reversible")
+    ours, other = (torch.autograd.grad(y[-1].sum(), y0)[0] for y in (ys, exact))
+    # The damped method is of order 1, and both errors are of its steps.
+    assert 0 < (ours - other).norm() < 1 / 40 * other.norm()
