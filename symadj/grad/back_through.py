@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -37,32 +35,26 @@ class StepCotangents:
     ) -> None:
         self.coefficients = solver.coefficients(h)
         self.states = solver.states
-        self.results = list(zip(self.coefficients.ends, cotangent.unbind(), strict=True))
-        self.results += [(solver.dense_sum(h, theta), g) for theta, g in outputs]
-        self.mu: list[tuple[int, Tensor]] = []
+        self.sources: list[tuple[Sum, Tensor]] = [
+            *zip(self.coefficients.ends, cotangent.unbind(), strict=True),
+            *((solver.dense_sum(h, theta), g) for theta, g in outputs),
+        ]
 
     def of_value(self, i: int) -> Tensor | None:
         """w_i; None: nothing depends on this stage."""
-        stages = self.coefficients.stages
-        sources = [*self.results, *((stages[j], mu) for j, mu in self.mu)]
-        terms = [(g, one.stages[i]) for one, g in sources if i in one.stages]
+        terms = [(g, one.stages[i]) for one, g in self.sources if i in one.stages]
         return weighted(terms) if terms else None
 
     def add(self, i: int, mu: Tensor) -> None:
         """Takes mu_i."""
-        self.mu.append((i, mu))
+        self.sources.append((self.coefficients.stages[i], mu))
 
     def of_start(self) -> Tensor:
         """The cotangent of the states at the start."""
-        stages = self.coefficients.stages
-        sources: Sequence[tuple[Sum, Tensor]] = [
-            *self.results,
-            *((stages[j], mu) for j, mu in self.mu),
-        ]
         of_states = []
         for p in range(self.states):
-            terms = [(g, one.states[p]) for one, g in sources if p in one.states]
-            of_states.append(weighted(terms) if terms else torch.zeros_like(sources[0][1]))
+            terms = [(g, one.states[p]) for one, g in self.sources if p in one.states]
+            of_states.append(weighted(terms) if terms else torch.zeros_like(self.sources[0][1]))
         return torch.stack(of_states)
 
 
@@ -116,7 +108,7 @@ def reverse_step(
             attempt.ks[i] = field.value(time, y)
             continue
         leaves, values = field.graph_of(time, y)
-        attempt.ks[i] = field.layout.join([value.detach() for value in values])
+        attempt.ks[i] = field.value_of(values)
         w = cotangents.of_value(i)
         if w is not None:
             cotangents.add(i, field.pull_graph(leaves, values, w, gradients))

@@ -48,7 +48,8 @@ class Symplectic(StepwiseReplay):
     and not before without; `stages_at_once` = k does so with the last k. It saves k - 1 of a step's
     s - 1 evaluations without graph, and takes the memory of k graphs for that of one: k = s has the
     work of "stages" and the memory of ACA. A field that differentiates itself, and a compiled one,
-    keeps no graph, so that there is nothing to save.
+    keeps no graph, so that there is nothing to save; of solvers with states beside y, one graph is
+    held whatever k.
 
     Args:
         store: what is kept.
@@ -145,7 +146,7 @@ class Symplectic(StepwiseReplay):
 
         def traced(t: float, y: Tensor) -> Tensor:
             graphs.append(field.graph_of(t, y))
-            return field.layout.join([value.detach() for value in graphs[-1][1]])
+            return field.value_of(graphs[-1][1])
 
         solver.fill(field.value, attempt, stages[: -self.stages_at_once])
         solver.fill(traced, attempt, stages)

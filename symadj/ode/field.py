@@ -133,7 +133,7 @@ class Field:
         """
         leaves, values = self.graph_of(t, y)
         of_y, of_params = self._pulled(leaves, values, cotangent)
-        return self.layout.join([v.detach() for v in values]), of_y, of_params
+        return self.value_of(values), of_y, of_params
 
     def graph_of(self, t: float, y: Tensor) -> Graph:
         """One evaluation with graph, in parts: the state's, leaves of it, and the value's.
@@ -146,8 +146,12 @@ class Field:
         with torch.enable_grad():
             values = self._call.values(t, y, leaves)
         if self._watch is not None and t == self._watch.awaited:
-            self._watch.compare(self.layout.join([v.detach() for v in values]))
+            self._watch.compare(self.value_of(values))
         return leaves, values
+
+    def value_of(self, values: Sequence[Tensor]) -> Tensor:
+        """The value of an evaluation by `graph_of`, as the engine has it and without its graph."""
+        return self.layout.join([value.detach() for value in values])
 
     def pull_graph(
         self,
