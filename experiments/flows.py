@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from harness.paired import interval
+from harness.rows import ADJOINT_FULL, rows_setting
 from symadj.calls.integrator import Integrator
 from symadj.data.base import VectorData
 from symadj.figures.style import Style
@@ -24,7 +25,7 @@ from symadj.tasks.density import Density
 
 METHODS: Mapping[str, tuple[str, ...]] = {
     "adjoint": ("grad=adjoint",),
-    "adjoint_full": ("grad=adjoint", "grad.seminorm=false"),
+    "adjoint_full": tuple(ADJOINT_FULL["adjoint_full"]),
     "backprop": ("grad=backprop",),
     "checkpoint": ("grad=checkpoint",),
     "aca": ("grad=aca",),
@@ -76,9 +77,9 @@ NETS = {
 def rows_of(grads: Sequence[str]) -> tuple[str, ...]:
     """Overrides by which a benchmark measures these methods, a row each."""
     plain = [grad for grad in grads if METHODS[grad] == (f"grad={grad}",)]
-    more = [f"{grad}:{list(METHODS[grad])!r}" for grad in grads if grad not in plain]
+    more = {grad: METHODS[grad] for grad in grads if grad not in plain}
     grouped = (f"grads=[{','.join(plain)}]",)
-    return (*grouped, f"rows={{{','.join(more)}}}") if more else grouped
+    return (*grouped, rows_setting(more)) if more else grouped
 
 
 class BesideBaselines(Density):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from harness.main import BAD_INPUT, OK, told_duration
+from harness.main import BAD_INPUT, OK, common_parser, told_duration, usual_folder
 from harness.results import FILE, SCHEMA, Drawn, Results, draw, machine
 from symadj.errors import InputError
 from symadj.files import write_text
@@ -46,9 +45,10 @@ class AtOnce:
 
 def main(experiment: AtOnce, argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status: 0, or 2 for bad input."""
-    arguments = _parser(experiment).parse_args(argv)
-    tail = "" if arguments.preset == "cpu" else f"-{arguments.preset}"
-    out: Path = arguments.out or Path("results") / f"{experiment.name}{tail}"
+    name, purpose = experiment.name, experiment.purpose
+    parser = common_parser(name, purpose, experiment.presets, "say how long it takes")
+    arguments = parser.parse_args(argv)
+    out: Path = arguments.out or usual_folder(name, arguments.preset)
     if arguments.dry_run:
         say(f"# {_duration(experiment, arguments.preset)}; results in {out}")
         return OK
@@ -61,19 +61,6 @@ def main(experiment: AtOnce, argv: Sequence[str] | None = None) -> int:
         complain(f"{experiment.name}: {error}")
         return BAD_INPUT
     return OK
-
-
-def _parser(experiment: AtOnce) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"{experiment.name}.py", description=experiment.purpose, allow_abbrev=False
-    )
-    parser.add_argument("--preset", choices=list(experiment.presets), default="cpu")
-    parser.add_argument(
-        "--out", type=Path, help="default: results/NAME, results/NAME-PRESET but for cpu"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="say how long it takes")
-    parser.add_argument("--redraw", action="store_true", help=f"from {FILE} alone")
-    return parser
 
 
 def _duration(experiment: AtOnce, preset: str) -> str:

@@ -79,22 +79,42 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
         return BAD_INPUT
 
 
-def _parser(experiment: Experiment) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"{experiment.name}.py", description=experiment.purpose, allow_abbrev=False
-    )
-    parser.add_argument("--preset", choices=list(experiment.presets), default="cpu")
+def common_parser(
+    name: str, purpose: str, presets: Iterable[str], dry_run: str
+) -> argparse.ArgumentParser:
+    """The arguments that all experiments take.
+
+    Args:
+        name: of the experiment.
+        purpose: a line for `--help`.
+        presets: their names.
+        dry_run: what `--dry-run` does.
+    """
+    parser = argparse.ArgumentParser(prog=f"{name}.py", description=purpose, allow_abbrev=False)
+    parser.add_argument("--preset", choices=list(presets), default="cpu")
     parser.add_argument(
         "--out", type=Path, help="default: results/NAME, results/NAME-PRESET but for cpu"
     )
-    parser.add_argument("--dry-run", action="store_true", help="print commands and time, run none")
+    parser.add_argument("--dry-run", action="store_true", help=dry_run)
+    parser.add_argument("--redraw", action="store_true", help=f"from {FILE} alone")
+    return parser
+
+
+def usual_folder(name: str, preset: str) -> Path:
+    """Where an experiment's results are unless it is told."""
+    return Path("results") / (name if preset == "cpu" else f"{name}-{preset}")
+
+
+def _parser(experiment: Experiment) -> argparse.ArgumentParser:
+    parser = common_parser(
+        experiment.name, experiment.purpose, experiment.presets, "print commands and time, run none"
+    )
     parser.add_argument(
         "--keep",
         action="store_true",
         help=f"what {FILE} has counts as done, though its runs are gone: one folder of results can "
         "be made on several machines, all of them at one commit",
     )
-    parser.add_argument("--redraw", action="store_true", help=f"from {FILE} alone")
     parser.add_argument(
         "launcher",
         nargs="*",
@@ -134,9 +154,7 @@ class Session:
         self.arguments = arguments
         if wrong := [text for text in arguments.launcher if not text.startswith("launcher")]:
             raise InputError(f"{wrong[0]} is no setting of the launcher; see --help.")
-        name = experiment.name
-        tail = "" if arguments.preset == "cpu" else f"-{arguments.preset}"
-        self.usual = Path("results") / f"{name}{tail}"
+        self.usual = usual_folder(experiment.name, arguments.preset)
         self.out: Path = arguments.out or self.usual
         self.runs = self.out / "runs"
         self.kept: dict[str, list[KeptCell]] = {}

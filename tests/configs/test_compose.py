@@ -8,7 +8,10 @@ import inspect
 import pytest
 
 from symadj.calls.integrator import Integrator
-from symadj.config import groups
+from symadj.config import (
+    bench,  # noqa: F401  (its settings are known to the composer from then on)
+    groups,
+)
 from symadj.config.build import build, locate
 from symadj.config.compose import compose
 from symadj.config.compose import run_settings as typed

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import table4
+import table4_report
 from symadj.report.names import MISSING
 
 BASELINES = {"persistence": 4.0, "linear": 2.0, "true_field": 1e-6}
@@ -36,7 +36,7 @@ def training(grad: str, seed: int, state: float, failed: float = 0.0, **more: ob
 
 def trained(states: dict[str, list[float]]) -> pd.DataFrame:
     rows = [training(grad, i, s) for grad, own in states.items() for i, s in enumerate(own)]
-    return table4.scored(pd.DataFrame(rows))
+    return table4_report.scored(pd.DataFrame(rows))
 
 
 def measured(memory: dict[str, float]) -> pd.DataFrame:
@@ -77,13 +77,13 @@ def test_the_verdict_follows_from_differences_and_memory(
 ) -> None:
     runs = trained({"backprop": BACKPROP, **states})
     costs = measured(memory) if memory else pd.DataFrame(columns=["data.name", "grad", "status"])
-    told = table4.verdict(runs, costs, "KdV")
+    told = table4_report.verdict(runs, costs, "KdV")
     assert told.startswith(f"KdV: {word}.")
 
 
 def test_a_verdict_has_the_figures_that_it_is_made_of() -> None:
     runs = trained({"backprop": BACKPROP, "adjoint": times(1.1), "symplectic": BACKPROP})
-    told = table4.verdict(runs, measured(LEAN), "KdV")
+    told = table4_report.verdict(runs, measured(LEAN), "KdV")
     assert "9 of 9 trainings predict better" in told
     assert "0.0125 to 0.055" in told
     assert "0 of 90 roll-outs failed" in told
@@ -96,17 +96,17 @@ def test_a_verdict_has_the_figures_that_it_is_made_of() -> None:
 
 def test_models_that_persistence_beats_confirm_nothing_and_are_no_result() -> None:
     runs = trained({"backprop": [5.0, 6.0, 7.0], "symplectic": [5.0, 6.0, 7.0]})
-    told = table4.verdict(runs, measured(LEAN), "KdV")
+    told = table4_report.verdict(runs, measured(LEAN), "KdV")
     assert told.startswith("KdV: too small to say. 0 of 6 trainings predict better")
-    row = table4.errors_table(runs).loc[("KdV", "symplectic")]
+    row = table4_report.errors_table(runs).loc[("KdV", "symplectic")]
     assert row["state MSE"] == row["against backprop"] == MISSING
     assert row["of persistence"] == "1.5 [1.25, 1.75] (0 of 3 beat it: no result)"
 
 
 def test_a_model_that_beats_persistence_a_little_confirms_nothing() -> None:
     runs = trained({"backprop": [1.0, 1.0, 1.0], "symplectic": [1.0, 1.0, 1.0]})
-    assert table4.verdict(runs, measured(LEAN), "KdV").startswith("KdV: too small to say.")
-    assert table4.errors_table(runs).loc[("KdV", "symplectic"), "state MSE"] == "1 [1, 1]"
+    assert table4_report.verdict(runs, measured(LEAN), "KdV").startswith("KdV: too small to say.")
+    assert table4_report.errors_table(runs).loc[("KdV", "symplectic"), "state MSE"] == "1 [1, 1]"
 
 
 def test_the_table_has_baselines_methods_and_failed_roll_outs() -> None:
@@ -115,7 +115,7 @@ def test_the_table_has_baselines_methods_and_failed_roll_outs() -> None:
         training("adjoint_full", 0, 0.2, failed=2.0),
         training("symplectic", 0, 0.1, status="nonfinite"),
     ]
-    table = table4.errors_table(table4.scored(pd.DataFrame(rows))).loc["KdV"]
+    table = table4_report.errors_table(table4_report.scored(pd.DataFrame(rows))).loc["KdV"]
     assert list(table["state MSE"][:3]) == ["4", "2", "1e-06"]
     assert list(table["of persistence"][:3]) == ["1", "0.5", "2.5e-07"]
     assert list(table["failed roll-outs"][:3]) == [MISSING, "1 of 10", "0 of 10"]
@@ -127,7 +127,7 @@ def test_the_table_has_baselines_methods_and_failed_roll_outs() -> None:
 
 def test_the_figure_has_a_dot_for_every_seed_and_method() -> None:
     runs = trained({"backprop": BACKPROP, "adjoint": times(1.1), "symplectic": BACKPROP})
-    (ax,) = table4.differences_figure(runs).axes
+    (ax,) = table4_report.differences_figure(runs).axes
     names = [label.get_text() for label in ax.get_xticklabels()]
     assert names[0] == "seed to seed"
     assert set(names[1:]) == {"adjoint", "symplectic"}
@@ -138,7 +138,9 @@ def test_the_figure_has_a_dot_for_every_seed_and_method() -> None:
 
 
 def test_the_whole_trainings_stand_beside_what_was_published() -> None:
-    sheet = table4.full_sheet(table4.scored(pd.DataFrame([training("symplectic", 0, 1.23e-4)])))
+    sheet = table4_report.full_sheet(
+        table4_report.scored(pd.DataFrame([training("symplectic", 0, 1.23e-4)]))
+    )
     assert sheet.table.loc[("KdV", "symadj, 10 iterations, seed 0")].tolist() == [
         *("0.5", "0.000123", "0.25", "0 of 10"),
     ]
