@@ -80,20 +80,25 @@ def data_of(runs: pd.DataFrame) -> list[str]:
 
 
 def scored(runs: pd.DataFrame) -> pd.DataFrame:
-    """Runs with "state" and "still", the state MSE of the model and of persistence; "share", their
-    quotient; "log_state"; "beats", whether the run went well and the share is below 1; "failed" and
-    "rollouts", the roll-outs that did not get to the end and all."""
+    """Runs with "state", "still" and "linear", the state MSE of the model, of persistence and of
+    the linear model; "share", the first over the second; "log_state"; "beats", whether the run went
+    well and its state MSE is below both baselines'; "failed" and "rollouts", the roll-outs that did
+    not get to the end and all."""
     good = runs["status"] == "ok"
     state = numbers(column(runs, "metrics.test/state_mse")).where(good)
-    still = numbers(column(runs, "metrics.test/state_mse_persistence")).where(good)
+    still, linear = (
+        numbers(column(runs, f"metrics.test/state_mse_{name}")).where(good)
+        for name in ("persistence", "linear")
+    )
     count = numbers(column(runs, "data.test"))
     asked = numbers(column(runs, "config.task.rollouts"))
     return runs.assign(
         state=state,
         still=still,
+        linear=linear,
         share=state / still,
         log_state=np.log10(state),
-        beats=state < still,
+        beats=(state < still) & (state < linear),
         failed=numbers(column(runs, "metrics.test/rollout_failed")).where(good),
         rollouts=count.where(~(asked < count), asked).where(good),
     )
@@ -107,9 +112,10 @@ COLUMNS = (
     "State MSE: over 500 snapshots, 10 test trajectories and 50 points; a roll-out that fails "
     "counts as a state that stays, from where it ends. Against backprop: the geometric mean over "
     f"seeds of the quotient at the same seed, less 1. A method is shown as {NO_RESULT} where a "
-    "training has failed or does not beat persistence. Linear model: u_{n+1} - u_n = A u_n + b, "
-    "least squares. True field: the equation itself by the trainings' solver. Steps: accepted ones "
-    "per iteration; for the adjoint method those of the backward pass too."
+    "training has failed or does not beat persistence and the linear model. Linear model: "
+    "u_{n+1} - u_n = A u_n + b, least squares. True field: the equation itself by the trainings' "
+    "solver. Steps: accepted ones per iteration; for the adjoint method those of the backward pass "
+    "too."
 )
 
 
@@ -154,7 +160,7 @@ def _method_row(runs: pd.DataFrame, logs: pd.Series | None) -> dict[str, str]:
     }
     if bool(runs["beats"].all()):
         return row
-    beaten = f"{int(runs['beats'].sum())} of {len(runs)} beat it: {NO_RESULT}"
+    beaten = f"{int(runs['beats'].sum())} of {len(runs)} beat both baselines: {NO_RESULT}"
     kept = {"failed roll-outs": row["failed roll-outs"], "steps": row["steps"]}
     return {"of persistence": f"{row['of persistence']} ({beaten})", **kept}
 
@@ -179,10 +185,10 @@ def _apart(logs: Sequence[float] | pd.Series) -> str:
 def verdict(trained: pd.DataFrame, measured: pd.DataFrame, label: str) -> str:
     """What the records say of the claim on one system: as good with every method, at less memory.
 
-    "Confirmed" where all trainings beat persistence by `NEEDED`, all intervals of the differences
-    to backprop at the same seed lie within a factor of `MARGIN`, and symplectic needs the least
-    memory; "refuted" where an interval lies outside of it, or another method needs less memory;
-    else "too small to say".
+    "Confirmed" where all trainings beat persistence by `NEEDED` and the linear model, all
+    intervals of the differences to backprop at the same seed lie within a factor of `MARGIN`, and
+    symplectic needs the least memory; "refuted" where an interval lies outside of it, or another
+    method needs less memory; else "too small to say".
     """
     here = where(trained, trained["data.name"] == label)
     sound, predicted = _predictions(here)
@@ -199,11 +205,12 @@ def verdict(trained: pd.DataFrame, measured: pd.DataFrame, label: str) -> str:
 
 
 def _predictions(runs: pd.DataFrame) -> tuple[bool, str]:
-    shares = runs["share"]
+    shares, against = runs["share"], float((runs["linear"] / runs["still"]).median())
     failed, all_of_them = runs["failed"].sum(), runs["rollouts"].sum()
     told = (
         f"{int(runs['beats'].sum())} of {len(runs)} trainings predict better than a state that "
-        f"stays, the state MSE being {_figure(shares.min())} to {_figure(shares.max())} of its; "
+        f"stays and than the linear model ({_figure(against)} of the former's state MSE); theirs "
+        f"is {_figure(shares.min())} to {_figure(shares.max())} of it; "
         f"{failed:.0f} of {all_of_them:.0f} roll-outs failed"
     )
     return bool(runs["beats"].all() and shares.max() <= 1 / NEEDED), told

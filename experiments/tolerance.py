@@ -52,7 +52,7 @@ TRAINED = (
     "task.exact_test=true",
 )
 # Seconds of an iteration of training with its share of the validations, by atol.
-ITERATION = {1e-8: 0.13, 1e-7: 0.1, 1e-6: 0.08, 1e-5: 0.065, 1e-4: 0.055, 1e-3: 0.05, 1e-2: 0.05}
+ITERATION = {1e-8: 0.2, 1e-7: 0.16, 1e-6: 0.13, 1e-5: 0.11, 1e-4: 0.09, 1e-3: 0.08, 1e-2: 0.07}
 
 
 def solver(atol: float) -> tuple[str, str]:
@@ -77,7 +77,7 @@ def training(
     )
     part = "cause" if grad in CAUSES else "training"
     labels = {"part": part, "grad": grad, "atol": atol, "seed": seed}
-    seconds = 8.0 + steps * ITERATION.get(atol, 0.05)
+    seconds = 8.0 + steps * ITERATION.get(atol, 0.08)
     return Command("train", (*flow, *TRAINED, *settings), labels, seconds)
 
 

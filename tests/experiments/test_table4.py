@@ -100,13 +100,22 @@ def test_models_that_persistence_beats_confirm_nothing_and_are_no_result() -> No
     assert told.startswith("KdV: too small to say. 0 of 6 trainings predict better")
     row = table4_report.errors_table(runs).loc[("KdV", "symplectic")]
     assert row["state MSE"] == row["against backprop"] == MISSING
-    assert row["of persistence"] == "1.5 [1.25, 1.75] (0 of 3 beat it: no result)"
+    assert row["of persistence"] == "1.5 [1.25, 1.75] (0 of 3 beat both baselines: no result)"
 
 
 def test_a_model_that_beats_persistence_a_little_confirms_nothing() -> None:
     runs = trained({"backprop": [1.0, 1.0, 1.0], "symplectic": [1.0, 1.0, 1.0]})
     assert table4_report.verdict(runs, measured(LEAN), "KdV").startswith("KdV: too small to say.")
     assert table4_report.errors_table(runs).loc[("KdV", "symplectic"), "state MSE"] == "1 [1, 1]"
+
+
+def test_models_that_the_linear_model_beats_are_no_result() -> None:
+    runs = trained({"backprop": [0.1, 3.0, 0.1], "symplectic": [0.1, 0.1, 0.1]})
+    told = table4_report.verdict(runs, measured(LEAN), "KdV")
+    assert told.startswith("KdV: too small to say. 5 of 6 trainings predict better")
+    table = table4_report.errors_table(runs).loc["KdV"]
+    assert "2 of 3 beat both baselines: no result" in table.loc["backprop", "of persistence"]
+    assert table.loc["symplectic", "state MSE"] != MISSING
 
 
 def test_the_table_has_baselines_methods_and_failed_roll_outs() -> None:
@@ -122,7 +131,10 @@ def test_the_table_has_baselines_methods_and_failed_roll_outs() -> None:
     assert table.loc["adjoint_full", "failed roll-outs"] == "2 of 10"
     assert table.loc["adjoint_full", "against backprop"] == "1e+02 %"
     assert table.loc["backprop", "steps"] == "3"
-    assert table.loc["symplectic", "of persistence"] == f"{MISSING} (0 of 1 beat it: no result)"
+    assert (
+        table.loc["symplectic", "of persistence"]
+        == f"{MISSING} (0 of 1 beat both baselines: no result)"
+    )
 
 
 def test_the_figure_has_a_dot_for_every_seed_and_method() -> None:
