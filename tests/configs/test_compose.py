@@ -96,6 +96,8 @@ PHYSICAL = {
     "double_pendulum": "HNN",
     "two_body": "HNN",
     "lorenz63": "NodeMLP",
+    "robertson": "SystemConstants",
+    "van_der_pol": "SystemConstants",
     "trajectories": "NodeMLP",
 }
 

@@ -32,6 +32,7 @@ GRID = (
     *("data=kdv", "data.trajectories=2", "data.steps=4", "data.data_dir=cache"),
     "model.hidden=[4]",
 )
+STIFF = ("data=robertson", "data.samples=3", "solver=kvaerno5")
 DIGITS = ("data=digits", "model.hidden=[4]")
 
 # How a small run of an option of a group is made, one for every constructor that there is.
@@ -48,6 +49,8 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "pendulum": ("data=pendulum", *BODIES[1:]),
         "double_pendulum": ("data=double_pendulum", "data.samples=3", "model.hidden=[4]"),
         "lorenz63": ("data=lorenz63", "data.samples=3", "model.hidden=[4]"),
+        "robertson": STIFF,
+        "van_der_pol": ("data=van_der_pol", *STIFF[1:]),
         "two_body": BODIES,
         "patches": (
             *("data=patches", "data.train=20", "data.val=20", "data.test=20"),
@@ -62,6 +65,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "node_conv": (*GRID, "model=node_conv"),
         "hnn": BODIES,
         "node_mlp": (*BODIES, "model=node_mlp"),
+        "system_constants": STIFF,
     },
     "task": {"density": PLANE, "physics": BODIES},
     "solver": {"dopri5": PLANE, "rk4": (*PLANE, "solver=rk4", "solver.num_steps=2")},

@@ -15,14 +15,17 @@ from symadj.ranges import require
 TOLERANCE = 1e-10
 
 
-def orbits(system: System, starts: Tensor, span: float, snapshots: int) -> Tensor:
-    """The true states at equally spaced times, by dop853 with a tolerance of 1e-10.
+def orbits(
+    system: System, starts: Tensor, span: float, snapshots: int, method: str = "dop853"
+) -> Tensor:
+    """The true states at equally spaced times, with a tolerance of 1e-10.
 
     Args:
         system: what is integrated.
         starts: float64 [n, dim].
         span: the last time; the first is 0.
         snapshots: their number, both ends included.
+        method: of symadj; an implicit one for a stiff system.
 
     Returns:
         [n, snapshots, dim].
@@ -34,7 +37,7 @@ def orbits(system: System, starts: Tensor, span: float, snapshots: int) -> Tenso
             span / (snapshots - 1) * torch.arange(snapshots, dtype=torch.float64),
             rtol=TOLERANCE,
             atol=TOLERANCE,
-            method="dop853",
+            method=method,
             # The largest entry: all orbits share their steps, and none may pay for the others.
             options={"norm": lambda error: error.abs().amax()},
         )

@@ -1,0 +1,60 @@
+"""A known system with unknown constants as a vector field."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from symadj.data.physics.system import System
+from symadj.errors import InputError
+from symadj.ranges import require
+
+
+class SystemConstants(nn.Module):
+    """du/dt = f(u; exp(theta)): the formula of the data's own system, its constants to be learned.
+
+    Theta starts at the logarithms of constants that are wrong by a factor, too large and too small
+    in turn.
+
+    Args:
+        system: of the data, a dataclass that names its `constants`.
+        wrong_by: the factor, above 0.
+
+    Attributes:
+        theta: float64 [len(constants)], the logarithms.
+
+    Raises:
+        InputError: a system without constants, or a factor out of its range.
+    """
+
+    def __init__(self, system: System | None = None, wrong_by: float = 2.0) -> None:
+        super().__init__()
+        require("model", wrong_by=wrong_by)
+        if system is None or not system.constants:
+            raise InputError(
+                "model=system_constants needs a system with constants to learn: take "
+                "data=robertson, data=van_der_pol or data=lorenz63, or another model."
+            )
+        self.system: Any = system
+        logs = [math.log(getattr(system, name)) for name in system.constants]
+        away = [(-1) ** i * math.log(wrong_by) for i in range(len(logs))]
+        self.theta = nn.Parameter(torch.tensor(logs, dtype=torch.float64) + torch.tensor(away))
+
+    @property
+    def constants(self) -> dict[str, Tensor]:
+        """What they are at present, by name."""
+        return dict(zip(self.system.constants, self.theta.exp(), strict=True))
+
+    def forward(self, t: Tensor, u: Tensor) -> Tensor:
+        """du/dt of u [..., dim]; the time does not matter."""
+        return replace(self.system, **self.constants).derivative(u)
+
+    def wrong_by(self) -> float:
+        """The largest factor, above 1, between a constant and its true value."""
+        true = [math.log(getattr(self.system, name)) for name in self.system.constants]
+        away = (theta - log for theta, log in zip(self.theta.tolist(), true, strict=True))
+        return math.exp(max(map(abs, away)))
