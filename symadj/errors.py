@@ -137,6 +137,12 @@ class StepSizeUnderflow(SolveError):
     status: str = "dt_underflow"
 
 
+class NewtonError(SolveError):
+    """The equations of an implicit step, or of its adjoint, were not solved."""
+
+    status: str = "not_solved"
+
+
 class MaxStepsExceeded(SolveError):
     """The solve needed more than `max_steps` attempted steps."""
 

@@ -214,6 +214,11 @@ RANGES: Mapping[str, Range] = {
     "solver.pi_beta": Range("the weight of the previous error", 0, 0.2),
     "solver.coupling": Range("the coupling of the two solutions", 0, 1, above=True, null="0.999"),
     "solver.damping": Range("the damping of the leapfrog", 0, 1, above=True, null="1: none"),
+    "solver.newton_tol": Range(
+        "the relative tolerance of an implicit step's equations", 1e-16, 0.1, null="0.01 rtol"
+    ),
+    "solver.max_newton": _count("the number of Newton iterations of a stage", 2, 10**4, null="20"),
+    "solver.gmres_restart": _count("the number of vectors that GMRES keeps", 2, 10**4, null="40"),
     "grad.bound": Range("the largest error of the reversed solve", 0, 1e6, above=True),
     "grad.rtol": _tolerance(
         "the relative tolerance of the backward solve", 1e-16, 1, null="the forward one"

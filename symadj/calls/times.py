@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from symadj.errors import InputError
-from symadj.grad.once import fixed
 from symadj.ode.field import Field
 from symadj.ode.layout import StateLayout
+from symadj.ode.once import fixed
 
 
 @dataclass

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from symadj.errors import IncompatibleError
 from symadj.grad.base import OneNodeMethod
-from symadj.grad.once import first_order_only
 from symadj.grad.quadrature import Quadrature
 from symadj.ode.callbacks import Callbacks
 from symadj.ode.control import (
@@ -31,6 +30,7 @@ from symadj.ode.control import (
 )
 from symadj.ode.engine import Step, integrate
 from symadj.ode.methods import Attempt, explicit
+from symadj.ode.once import first_order_only
 from symadj.ode.problem import Problem, StepList, stepping
 from symadj.ode.settings import OPTIONS_OF, SolverSettings
 from symadj.warn import warn

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from symadj.errors import IncompatibleError, SymadjError
-from symadj.grad.once import first_order_only
 from symadj.grad.stores import Kept, Store, StoreOptions
 from symadj.grad.stores.base import last_pass
 from symadj.ode.engine import Step
 from symadj.ode.field import Field, LeavesFound
 from symadj.ode.methods import Attempt
+from symadj.ode.once import first_order_only
 from symadj.ode.problem import Problem, StepList
 from symadj.ode.transforms import refuse_transforms
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from symadj.errors import (
     MaxStepsExceeded,
+    NewtonError,
     NonFiniteError,
     SolveError,
     StepSizeUnderflow,
@@ -90,6 +91,14 @@ class StepController(Protocol):
         """Whether an attempt with this error, in units of the tolerance, is accepted."""
         ...
 
+    def shorten(self, progress: Progress, h: float, failure: str) -> None:
+        """An attempt of the signed length h has failed; the next one is to be shorter.
+
+        Raises:
+            NewtonError: it cannot be.
+        """
+        ...
+
 
 class FixedSteps:
     """Steps that end at given times, all of them accepted."""
@@ -110,6 +119,15 @@ class FixedSteps:
     def judge(self, progress: Progress, ratio: float) -> bool:
         """Every step counts."""
         return True
+
+    def shorten(self, progress: Progress, h: float, failure: str) -> None:
+        """Fixed steps are as long as they are."""
+        progress.h = h
+        raise progress.failure(
+            NewtonError,
+            f"{failure}. Take shorter steps, an adaptive solver without fixed steps, a larger "
+            "newton_tol or max_newton, or linear_solver=dense",
+        )
 
 
 class AdaptiveSteps:
@@ -158,6 +176,7 @@ class AdaptiveSteps:
         self.grew_wrong = False
         self.finite = True
         self.cut_from: float | None = None
+        self.unsolved: str | None = None
 
     def begin(self, evaluate: Evaluate, y0: Tensor, k0: Tensor | None) -> Tensor | None:
         """Chooses the first step where it was not given, which needs f(t0, y0) and one more."""
@@ -195,6 +214,7 @@ class AdaptiveSteps:
         Raises:
             MaxStepsExceeded: `max_steps` attempts have been made.
             StepSizeUnderflow: h is below the resolution of t.
+            NewtonError: so it is, because the equations of no longer step were solved.
             NonFiniteError: so it is, because the field's values are not finite.
         """
         settings, t = self.settings, progress.t
@@ -207,11 +227,17 @@ class AdaptiveSteps:
             )
         self.h = max(min(self.h, settings.max_step or math.inf), settings.min_step)
         progress.h = self.sign * self.h
-        stuck = self.h <= settings.min_step and not self.finite
+        stuck = self.h <= settings.min_step and not (self.finite and self.unsolved is None)
         if stuck or not self.h > 16 * math.ulp(t):
             if not self.finite:
                 raise progress.failure(
                     NonFiniteError, "the field or the state is infinite or NaN at every step size"
+                )
+            if self.unsolved is not None:
+                raise progress.failure(
+                    NewtonError,
+                    f"{self.unsolved}, at the shortest step too. Take a larger newton_tol or "
+                    "max_newton, linear_solver=dense, or a float64 state",
                 )
             raise progress.failure(
                 StepSizeUnderflow,
@@ -238,6 +264,7 @@ class AdaptiveSteps:
         """Accepts where the ratio is at most 1 or h is `min_step`, and sets the next step size."""
         settings = self.settings
         assert self.h is not None
+        self.unsolved = None
         self.finite = math.isfinite(ratio)
         if not self.finite:
             self.h *= settings.min_factor
@@ -257,6 +284,12 @@ class AdaptiveSteps:
         self.before = max(ratio, 1e-4)
         self.grew_wrong = False
         return True
+
+    def shorten(self, progress: Progress, h: float, failure: str) -> None:
+        """The next attempt has half the length."""
+        self.h = abs(h) / 2
+        self.unsolved = failure
+        self.grew_wrong = True
 
 
 def norm_of(settings: SolverSettings, layout: StateLayout) -> Norm:

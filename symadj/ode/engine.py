@@ -12,7 +12,7 @@ from torch import Tensor
 from symadj.errors import NonFiniteError
 from symadj.ode.callbacks import Callbacks
 from symadj.ode.control import Progress, StepController
-from symadj.ode.methods import Attempt, Evaluate, StepMethod
+from symadj.ode.methods import Attempt, Evaluate, StepMethod, Unsolved
 
 Emit = Callable[[int, Tensor], None]
 Ratio = Callable[[Attempt, Sequence[Tensor]], Tensor]
@@ -96,7 +96,12 @@ def integrate(
         t1 = controller.propose(progress)
         if callbacks is not None:
             callbacks.call(callbacks.step, t, y, t1)
-        attempt = solver.attempt(evaluate, t, t1, state, k, watch)
+        try:
+            attempt = solver.attempt(evaluate, t, t1, state, k, watch)
+        except Unsolved as failure:
+            controller.shorten(progress, t1 - t, str(failure))
+            progress.reject()
+            continue
         if controller.adaptive:
             if attempt.ratio is None:
                 assert ratio is not None

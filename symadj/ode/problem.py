@@ -23,7 +23,19 @@ from symadj.ode.control import (
 )
 from symadj.ode.engine import Emit, Step, StepObserver, integrate
 from symadj.ode.field import Field
-from symadj.ode.methods import TABLEAUS, Attempt, Evaluate, RungeKutta, Sides, StepMethod, explicit
+from symadj.ode.methods import (
+    IMPLICIT,
+    TABLEAUS,
+    Attempt,
+    Evaluate,
+    ImplicitRungeKutta,
+    ImplicitTableau,
+    RungeKutta,
+    Sides,
+    StepMethod,
+    explicit,
+)
+from symadj.ode.newton import Newton
 from symadj.ode.random_steps import RandomSteps
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
@@ -47,7 +59,10 @@ class Problem:
 
     @cached_property
     def _stepping(self) -> StepMethod:
-        return stepping(self.settings, self.times, self.field.layout.time_dtype)
+        solver = stepping(self.settings, self.times, self.field.layout.time_dtype)
+        if isinstance(solver, ImplicitRungeKutta):
+            return solver.solved_by(Newton(self.field, self.settings))
+        return solver
 
     @property
     def solver(self) -> StepMethod:
@@ -136,7 +151,10 @@ class Problem:
                 ys[index] = y
 
             evaluate = evaluate or self.field.value
-            self.integrate(evaluate, y0, k0=k0, emit=write, observer=observer)
+            try:
+                self.integrate(evaluate, y0, k0=k0, emit=write, observer=observer)
+            finally:
+                self._stepping.release()
         return ys
 
     def _find_nonfinite_step(self, y0: Tensor) -> None:
@@ -178,19 +196,22 @@ def stepping(
 @lru_cache(maxsize=64)
 def _variant(
     method: str, interp: str | None, jumps: tuple[float, ...] | None, eps: float
-) -> RungeKutta:
-    if method not in TABLEAUS:
+) -> RungeKutta | ImplicitRungeKutta:
+    if method not in TABLEAUS and method not in IMPLICIT:
         raise IncompatibleError(
-            f"jump_t, perturb and interp go with explicit Runge-Kutta methods, and method={method} "
-            "is none; leave them out, or take dopri5 or another one."
+            f"jump_t, perturb and interp go with Runge-Kutta methods, and method={method} is none; "
+            "leave them out, or take dopri5 or another one."
         )
-    tableau = TABLEAUS[method]
+    tableau = TABLEAUS[method] if method in TABLEAUS else IMPLICIT[method]
     if interp is not None:
         # By straight lines b_i(theta) = theta b_i; without weights of its own by Hermite's cubic.
         ends = (*tableau.b, *([0.0] * (tableau.end_index + 1 - tableau.stages)))
         lines = tuple((b,) for b in ends) if interp == "linear" else None
         tableau = dataclasses.replace(tableau, dense_a=(), dense_c=(), dense_b=lines)
-    return RungeKutta(tableau, None if jumps == () else Sides(jumps, eps))
+    sides = None if jumps == () else Sides(jumps, eps)
+    if isinstance(tableau, ImplicitTableau):
+        return ImplicitRungeKutta(tableau, sides)
+    return RungeKutta(tableau, sides)
 
 
 class StepList:

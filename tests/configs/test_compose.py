@@ -22,7 +22,7 @@ from symadj.ode.methods import SOLVERS
 from symadj.ode.settings import SolverSettings
 
 OPTIONS = [(group, option) for group, names in group_options().items() for option in names]
-FIXED_STEPS = ("euler", "midpoint", "heun3", "rk4", "rk38")
+FIXED_STEPS = [name for name, solver in SOLVERS.items() if solver.error_order is None]
 GIVEN = {"grad.memory": "64MiB"}
 RUN_GROUPS = ("data", "model", "task", "solver", "grad", "optim", "measure", "experiment")
 

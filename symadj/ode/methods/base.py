@@ -36,6 +36,10 @@ class Attempt:
         self.ratio: Tensor | None = None
 
 
+class Unsolved(Exception):
+    """The equations of an implicit step were not solved; the message says how far they were."""
+
+
 Evaluate = Callable[[float, Tensor], Tensor]
 """f(t, y)."""
 
@@ -119,6 +123,9 @@ class StepMethod(ABC):
             y0: the state at t0.
             k0: the first stage's derivative where it is known, so that it is not evaluated again.
             observe: called as observe(attempt, i) when stage i of this step has its value.
+
+        Raises:
+            Unsolved: of an implicit method; a shorter step may have a solution.
         """
 
     @abstractmethod
@@ -135,6 +142,10 @@ class StepMethod(ABC):
     def needed_stages(self, thetas: Sequence[float]) -> tuple[int, ...]:
         """The stages, ascending, of which y1 and the outputs at these theta are made."""
 
+    def stages_to_keep(self, thetas: Sequence[float]) -> tuple[int, ...]:
+        """Those of them from which the states of all are made: the last one's value enters none."""
+        return self.needed_stages(thetas)[:-1]
+
     @abstractmethod
     def carry(self, attempt: Attempt) -> Tensor | None:
         """The next step's first stage, after an accepted attempt, where it is known."""
@@ -142,6 +153,9 @@ class StepMethod(ABC):
     @abstractmethod
     def retry(self, attempt: Attempt) -> Tensor | None:
         """The first stage of a shorter step from the start of a rejected attempt, likewise."""
+
+    def release(self) -> None:  # noqa: B027 (most methods keep nothing)
+        """Lets go of what the method has kept of a solve, which is done."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name})"

@@ -1,7 +1,8 @@
-"""An explicit Runge-Kutta step from its tableau: y1, the error estimate, the values in between."""
+"""A Runge-Kutta step from its tableau: y1, the error estimate, the values in between."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -13,10 +14,10 @@ from symadj.ode.methods.sides import Sides
 from symadj.ode.methods.tableau import ButcherTableau
 
 
-class RungeKutta(StepMethod):
-    """The explicit Runge-Kutta method of a tableau.
+class TableauMethod(StepMethod):
+    """A Runge-Kutta method of a tableau, explicit or implicit, which says how stages are found.
 
-        Y_i = y0 + h sum_{j<i} a_ij k_j,    k_i = f(t0 + c_i h, Y_i),    y1 = y0 + h sum_i b_i k_i
+        Y_i = y0 + h sum_j a_ij k_j,    k_i = f(t0 + c_i h, Y_i),    y1 = y0 + h sum_i b_i k_i
 
     The list of stages is the tableau's extended one: its own, the end stage f(t1, y1), and those
     that only the continuous extension needs. A stage is evaluated when something first asks for it.
@@ -66,6 +67,7 @@ class RungeKutta(StepMethod):
         attempt.y1 = combine(y0, attempt.h, self.b, attempt.ks)
         return attempt
 
+    @abstractmethod
     def fill(
         self,
         evaluate: Evaluate,
@@ -73,16 +75,7 @@ class RungeKutta(StepMethod):
         wanted: Sequence[int],
         observe: Observe | None = None,
     ) -> None:
-        """Evaluates the wanted stages (ascending, closed under dependence) not yet held."""
-        for i in wanted:
-            if attempt.ks[i] is None:
-                self.before(attempt, i)
-                attempt.ks[i] = evaluate(self.time(attempt, i), self.state(attempt, i))
-                if observe is not None:
-                    observe(attempt, i)
-
-    def before(self, attempt: Attempt, i: int) -> None:
-        """Called whenever stage i is about to be evaluated, in a solve or in its replay."""
+        """Finds the wanted stages (ascending, closed under dependence) not yet held."""
 
     def needed_stages(self, thetas: Sequence[float]) -> tuple[int, ...]:
         """The stages, ascending, of which y1 and the outputs at these theta are made."""
@@ -140,6 +133,28 @@ class RungeKutta(StepMethod):
             self.fill(evaluate, attempt, self.tableau.closure(weights))
             values.append(combine(attempt.y0, attempt.h, terms_of(weights), attempt.ks))
         return values
+
+
+class RungeKutta(TableauMethod):
+    """The explicit Runge-Kutta method of a tableau: a_ij = 0 for j >= i."""
+
+    def fill(
+        self,
+        evaluate: Evaluate,
+        attempt: Attempt,
+        wanted: Sequence[int],
+        observe: Observe | None = None,
+    ) -> None:
+        """Evaluates the wanted stages (ascending, closed under dependence) not yet held."""
+        for i in wanted:
+            if attempt.ks[i] is None:
+                self.before(attempt, i)
+                attempt.ks[i] = evaluate(self.time(attempt, i), self.state(attempt, i))
+                if observe is not None:
+                    observe(attempt, i)
+
+    def before(self, attempt: Attempt, i: int) -> None:
+        """Called whenever stage i is about to be evaluated, in a solve or in its replay."""
 
 
 def explicit(solver: StepMethod, needed_by: str) -> RungeKutta:
