@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from harness.results import Sheet
 from stiff_problems import PROBLEMS
-from stiff_solves import EXPLICIT, GRADIENTS, IMPLICIT, MAX_STEPS, SCIPY
+from stiff_solves import EXACT, EXPLICIT, GRADIENTS, IMPLICIT, MAX_STEPS, SCIPY
 from symadj.figures.panels import legend_above, panel_grid
 from symadj.figures.style import Style, dress
 from symadj.report.frames import column, numbers, where
@@ -35,10 +35,10 @@ COUNTS = {
     "accepted": "steps",
     "rejected": "rejected",
     "evaluations": "evaluations",
-    "newton": "Newton iterations",
+    "newton_iterations": "Newton iterations",
     "jacobians": "Jacobians",
     "factorisations": "factorisations",
-    "products": "products",
+    "linear_products": "products",
 }
 
 
@@ -130,7 +130,8 @@ def sheets(points: pd.DataFrame) -> list[Sheet]:
         told = (
             "A loss of all outputs and its gradient with respect to the problem's parameters, "
             f"rtol {SHOWN_AT:g}: seconds, peak of live bytes, and the relative difference to "
-            "backpropagation through the same solve. adjoint: the continuous adjoint method, "
+            "backpropagation through the same solve, the equations of whose steps are solved to "
+            f"newton_tol={EXACT:g}. adjoint: the continuous adjoint method, "
             "solved by the same method at the same tolerances."
         )
         made.append(Sheet("gradients", gradients(backward), "Gradients", [told], mark_best=False))
