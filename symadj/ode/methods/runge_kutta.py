@@ -10,6 +10,7 @@ from symadj.errors import IncompatibleError
 from symadj.ode.methods.base import Attempt, Evaluate, Observe, StepMethod
 from symadj.ode.methods.linear import Terms, combine, terms_of, weighted_sum
 from symadj.ode.methods.sides import Sides
+from symadj.ode.methods.slope import NODES, slope_weights
 from symadj.ode.methods.tableau import ButcherTableau
 
 
@@ -140,6 +141,15 @@ class RungeKutta(StepMethod):
             self.fill(evaluate, attempt, self.tableau.closure(weights))
             values.append(combine(attempt.y0, attempt.h, terms_of(weights), attempt.ks))
         return values
+
+    def slope(self, evaluate: Evaluate, attempt: Attempt, theta: float) -> Tensor:
+        """sum_i b_i'(theta) k_i."""
+        rows = [self.tableau.dense_weights(node) for node in NODES]
+        each = zip(*rows, strict=True)
+        mine = slope_weights(theta)
+        weights = [sum(w * b for w, b in zip(mine, bs, strict=True)) for bs in each]
+        self.fill(evaluate, attempt, self.tableau.closure(weights))
+        return weighted_sum(1.0, terms_of(weights), attempt.ks)
 
 
 def explicit(solver: StepMethod, needed_by: str) -> RungeKutta:
