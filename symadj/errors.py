@@ -149,6 +149,12 @@ class MaxStepsExceeded(SolveError):
     status: str = "step_limit"
 
 
+class NoEventError(SolveError):
+    """A solve that was to end at an event found none."""
+
+    status: str = "no_event"
+
+
 def suggest(given: object, allowed: Iterable[str]) -> str:
     """Says which names are allowed and, where one is near, which was probably meant."""
     names = sorted(allowed)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from symadj.calls.solving import Solution, solve_with
 from symadj.grad import GradientMethod, gradient_named
+from symadj.ode.events import Events
 from symadj.ode.layout import State
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
@@ -30,10 +31,15 @@ class Integrator:
         self._counted: list[SolveStats] = []
 
     def solve(
-        self, func: Func, y0: State, t: Tensor, params: Sequence[Tensor] | None = None
+        self,
+        func: Func,
+        y0: State,
+        t: Tensor,
+        params: Sequence[Tensor] | None = None,
+        events: Events | None = None,
     ) -> Solution:
         """`symadj.solve` under these settings."""
-        solution = solve_with(func, y0, t, self.solver, self.gradient, params)
+        solution = solve_with(func, y0, t, self.solver, self.gradient, params, events)
         self._counted.append(solution.stats)
         return solution
 

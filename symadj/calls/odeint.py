@@ -1,17 +1,20 @@
-"""The public calls: odeint, odeint_adjoint, solve."""
+"""The public calls: odeint, odeint_adjoint, odeint_event, solve."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from symadj.calls.solving import Solution, solve_with
+from symadj.calls.solving import Solution, plain_problem, solve_until, solve_with
+from symadj.calls.times import event_times
 from symadj.errors import InputError
-from symadj.grad import Adjoint, GradientMethod
-from symadj.ode.layout import State
+from symadj.grad import Adjoint, GradientMethod, gradient_named
+from symadj.ode.events import Event, Events
+from symadj.ode.layout import State, StateLayout
 from symadj.ode.settings import SolverSettings
+from symadj.ode.transforms import beside_the_compiler
 from symadj.ode.user_function import Func
 
 
@@ -130,6 +133,64 @@ def odeint_adjoint(
     )
 
 
+@beside_the_compiler
+def odeint_event(
+    func: Func,
+    y0: State,
+    t0: Tensor | float,
+    *,
+    event_fn: Event | Callable[..., Any],
+    reverse_time: bool = False,
+    t_end: Tensor | float | None = None,
+    rtol: float = 1e-7,
+    atol: float = 1e-9,
+    method: str = "dopri5",
+    options: Mapping[str, Any] | None = None,
+    gradient: str | GradientMethod = "symplectic",
+    params: Sequence[Tensor] | None = None,
+) -> tuple[Tensor, Any]:
+    """Solves dy/dt = func(t, y), y(t0) = y0 until event_fn(t, y) is zero.
+
+    Args:
+        func: as `odeint`.
+        y0: as `odeint`.
+        t0: the initial time, one number.
+        event_fn: g(t, y) (see `symadj.Event.function`); of several entries, the first that becomes
+            zero ends the solve. Or a `symadj.Event`, which has a direction as well. A zero at t0 is
+            no event.
+        reverse_time: whether time goes down from t0.
+        t_end: where the search ends; None: after `max_steps` steps.
+        rtol: as `odeint`.
+        atol: as `odeint`.
+        method: as `odeint`.
+        options: as `odeint`; of fixed steps without t_end, step_size.
+        gradient: as `odeint`.
+        params: as `odeint`.
+
+    Returns:
+        event_t, a scalar of t0's dtype, and the states at t0 and there, [2, *y0.shape], or a tuple
+        of such. Both are differentiable by y0, t0, and the parameters of func and event_fn, exactly
+        where the gradient method is (see `symadj.EventTimes`).
+
+    Raises:
+        InputError: as `odeint`; or an event function that cannot be used.
+        IncompatibleError: as `odeint`; or fixed steps without an end.
+        NoEventError: there was no event before t_end, or in max_steps steps.
+        SolveError: as `odeint`.
+    """
+    if isinstance(event_fn, Event) and not event_fn.terminal:
+        raise InputError(
+            "event_fn has terminal=False, and odeint_event ends at its event. Leave it out, or "
+            "take symadj.solve(..., events=...), which goes on."
+        )
+    settings = SolverSettings.from_options(method, rtol, atol, options)
+    layout = StateLayout.of(y0)
+    start, times = event_times(t0, t_end, layout, reverse_time=reverse_time)
+    named = gradient_named(gradient)
+    problem = plain_problem(func, layout, times, settings, named, params, event_fn)
+    return solve_until(problem, y0, start, named)
+
+
 def solve(
     func: Func,
     y0: State,
@@ -141,7 +202,29 @@ def solve(
     options: Mapping[str, Any] | None = None,
     gradient: str | GradientMethod = "symplectic",
     params: Sequence[Tensor] | None = None,
+    events: Events | None = None,
 ) -> Solution:
-    """As `odeint`, and returns the accepted steps and the counts as well."""
+    """As `odeint`, and returns the accepted steps and the counts as well, and events.
+
+    Args:
+        func: as `odeint`.
+        y0: as `odeint`.
+        t: as `odeint`.
+        rtol: as `odeint`.
+        atol: as `odeint`.
+        method: as `odeint`.
+        options: as `odeint`.
+        gradient: as `odeint`.
+        params: as `odeint`.
+        events: a `symadj.Event`, or a function g(t, y) whose zeros end the solve, or a list of
+            such. They are in `Solution.events` with their times and states, which are
+            differentiable by y0, the parameters of func and of g, and t[0] (`EventTimes` has the
+            formula). A solve that a terminal event ends has outputs at the times before it.
+
+    Raises:
+        InputError: as `odeint`; or an event that cannot be used.
+        IncompatibleError: as `odeint`; or events in a solve that can have none.
+        SolveError: as `odeint`.
+    """
     settings = SolverSettings.from_options(method, rtol, atol, options)
-    return solve_with(func, y0, t, settings, gradient, params)
+    return solve_with(func, y0, t, settings, gradient, params, events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,19 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from symadj.calls.events import EventTimes, divide, search_of
 from symadj.calls.times import TimeShift, output_times
-from symadj.errors import IncompatibleError, InputError
+from symadj.errors import IncompatibleError, InputError, MaxStepsExceeded, NoEventError
 from symadj.grad import Adjoint, GradientMethod, gradient_named
 from symadj.ode.callbacks import warn_of_silent_callbacks
 from symadj.ode.compiled import CompiledField
 from symadj.ode.engine import Step
+from symadj.ode.events import Events
 from symadj.ode.field import Field
 from symadj.ode.layout import State, StateLayout
 from symadj.ode.mapped import solve_mapped
 from symadj.ode.problem import Problem, StepList
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
-from symadj.ode.transforms import beside_the_compiler, mapped, refuse_vmap
+from symadj.ode.transforms import beside_the_compiler, inside_transform, mapped, refuse_vmap
 from symadj.ode.user_function import Func
 from symadj.warn import warn
 
@@ -54,16 +57,19 @@ class Solution:
     """What `solve` returns.
 
     Attributes:
-        ys: the states at the output times, [len(t), *y0.shape], or a tuple of such.
+        ys: the states at the output times, [len(t), *y0.shape], or a tuple of such; at those that
+            were reached, where a terminal event has ended the solve before the last.
         steps: the accepted steps.
         stats: counts; those of the backward pass are filled in when it has run.
         status: "ok"; a solve that does not reach its end raises a `SolveError`.
+        events: those that were found, where any were asked for.
     """
 
     ys: Any
     steps: Steps
     stats: SolveStats
     status: str = "ok"
+    events: EventTimes | None = None
 
 
 @beside_the_compiler
@@ -74,18 +80,38 @@ def solve_with(
     settings: SolverSettings,
     gradient: str | GradientMethod = "symplectic",
     params: Sequence[Tensor] | None = None,
+    events: Events | None = None,
 ) -> Solution:
     """As `solve`, with the solver's settings in one object."""
     if any(map(mapped, y0 if isinstance(y0, tuple) else (y0,))):
+        if events is not None:
+            raise IncompatibleError(
+                "events inside torch.func.vmap over y0, where each state would have its own. Give "
+                "the whole batch as one state, and an event function of the whole batch."
+            )
         return _solve_mapped(func, y0, t, settings, gradient, params)
     method = gradient_named(gradient)
     layout = StateLayout.of(y0)
-    times = output_times(t, layout)
+    problem = plain_problem(func, layout, output_times(t, layout), settings, method, params, events)
+    return solve_problem(problem, y0, t, method)
+
+
+def plain_problem(
+    func: Func,
+    layout: StateLayout,
+    times: tuple[float, ...],
+    settings: SolverSettings,
+    method: GradientMethod,
+    params: Sequence[Tensor] | None,
+    events: Events | None,
+) -> Problem:
+    """The problem of a call, its settings checked against the state and the gradient method."""
     _check_resolution(settings, layout)
     check_compilable(settings, method)
     compiled = settings.compile and torch.is_grad_enabled()
     field = (CompiledField if compiled else Field)(func, layout, params or ())
-    return solve_problem(Problem(field, times, settings), y0, t, method)
+    search = search_of(events, layout, times, settings)
+    return Problem(field, times, settings, events=search)
 
 
 def _solve_mapped(
@@ -112,14 +138,72 @@ def solve_problem(problem: Problem, y0: State, t: Tensor, method: GradientMethod
     field, times = problem.field, problem.times
     _warn_of_callbacks(problem, method)
     start = field.layout.flatten(y0)
+    if problem.events is not None and inside_transform(start):
+        raise IncompatibleError(
+            "events inside a transform of torch.func (grad, vjp, jacrev, jvp, ...) or in forward "
+            "mode. Use torch.autograd.grad for the gradients of their times and states."
+        )
     shift = TimeShift.of(t, start.dtype, twice=method.differentiable_twice)
     if shift is not None:
         start = shift.start(field, times, start)
     ys, steps = _outputs(problem, start, method)
     field.stats.output_bytes = ys.nbytes
+    events = None
+    if problem.events is not None:
+        ys, events = divide(problem.events, ys)
     if shift is not None:
-        ys = shift.outputs(field, times, ys)
-    return Solution(field.layout.unflatten(ys), _steps(steps), field.stats)
+        ys = shift.outputs(field, times[: len(ys)], ys)
+    ys = field.layout.unflatten(ys)
+    return Solution(ys, _steps(steps), field.stats, events=events)
+
+
+def solve_until(
+    problem: Problem, y0: State, t0: Tensor, method: GradientMethod
+) -> tuple[Tensor, Any]:
+    """The time of the one event of a problem, which ends it, and the states at t0 and there.
+
+    Args:
+        problem: the problem, from t0 to where the search ends, which may be infinite.
+        y0: where it begins.
+        t0: [1], when.
+        method: of the gradient.
+
+    Raises:
+        NoEventError: there was no event before the end, or in max_steps steps.
+    """
+    layout, end = problem.field.layout, problem.times[-1]
+    try:
+        solution = solve_problem(problem, y0, t0, method)
+    except MaxStepsExceeded as error:
+        if math.isfinite(end):
+            raise
+        raise NoEventError(
+            f"the event function was not zero in max_steps={problem.settings.max_steps} steps. "
+            "Look whether it can become zero, or raise max_steps",
+            phase=error.phase,
+            t=error.t,
+            h=error.h,
+            steps=error.steps,
+            rejects=error.rejects,
+            largest=error.largest,
+        ) from error
+    events, steps, stats = solution.events, solution.steps, solution.stats
+    assert events is not None
+    ys = (solution.ys,) if layout.bare else solution.ys
+    if not events.ended:
+        raise NoEventError(
+            f"the event function was not zero before t_end={end:.9g}. Look whether it can become "
+            "zero, or go on for longer",
+            phase="forward",
+            t=end,
+            h=float(steps.h[-1]),
+            steps=len(steps),
+            rejects=stats.rejected,
+            largest=max(float(y[-1].detach().abs().amax()) for y in ys if y.numel()),
+        )
+    there = (events.ys,) if layout.bare else events.ys
+    states = [torch.cat([y[:1], z]) for y, z in zip(ys, there, strict=True)]
+    return events.t[0].to(t0.dtype), states[0] if layout.bare else tuple(states)
 
 
 def check_compilable(settings: SolverSettings, method: GradientMethod) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,12 +47,15 @@ class TimeShift:
         return y0 - self.slope0 * self.dt[0]
 
     def outputs(self, field: Field, times: Sequence[float], ys: Tensor) -> Tensor:
-        """The outputs, each moving with its time; the first one is y0 whatever t_0 is."""
+        """The outputs, each moving with its time; the first one is y0 whatever t_0 is.
+
+        `times` are the first ones of the caller's, all of them unless an event has ended the solve.
+        """
         slopes = [
             self.slope0,
             *(self._slope(field, t, y, ys) for t, y in zip(times[1:], ys[1:], strict=True)),
         ]
-        dt = self.dt.reshape(-1, *([1] * (ys.dim() - 1)))
+        dt = self.dt[: len(times)].reshape(-1, *([1] * (ys.dim() - 1)))
         return ys + dt * torch.stack([s for s in slopes if s is not None])
 
     def _slope(self, field: Field, t: float, y: Tensor, solved: Tensor) -> Tensor:
@@ -91,6 +95,46 @@ def output_times(t: Any, layout: StateLayout) -> tuple[float, ...]:
             f"t must be strictly increasing or strictly decreasing; given is {_shortened(times)}."
         )
     return tuple(times.tolist())
+
+
+def event_times(
+    t0: Any, t_end: Any, layout: StateLayout, *, reverse_time: bool
+) -> tuple[Tensor, tuple[float, float]]:
+    """t0 as a tensor of one entry, and the times between which an event is looked for.
+
+    Args:
+        t0: the start, a tensor of one entry or a number.
+        t_end: the end, likewise; None: there is none.
+        layout: of the state.
+        reverse_time: whether time goes down from t0.
+
+    Raises:
+        InputError: one that is no time, or an end that lies on the wrong side.
+    """
+    start = _one_time("t0", t0, layout)
+    first, sign = float(start.detach()), -1.0 if reverse_time else 1.0
+    if t_end is None:
+        return start, (first, sign * math.inf)
+    last = float(_one_time("t_end", t_end, layout))
+    if not sign * (last - first) > 0:
+        raise InputError(
+            f"t_end={last:g} with t0={first:g} and reverse_time={reverse_time}; it must lie "
+            f"{'below' if reverse_time else 'above'} t0."
+        )
+    return start, (first, last)
+
+
+def _one_time(name: str, t: Any, layout: StateLayout) -> Tensor:
+    if isinstance(t, (int, float)) and not isinstance(t, bool):
+        t = torch.tensor(float(t), dtype=torch.float64, device=layout.device)
+    if not isinstance(t, Tensor) or t.numel() != 1 or t.is_complex() or t.dtype == torch.bool:
+        shape = f" of shape {tuple(t.shape)}" if isinstance(t, Tensor) else ""
+        raise InputError(f"{name} is a {type(t).__name__}{shape}; it must be one number.")
+    if t.device != layout.device:
+        raise InputError(f"{name} is on {t.device} and y0 on {layout.device}; move it there.")
+    if not bool(torch.isfinite(t)):
+        raise InputError(f"{name}={float(t)}; it must be finite.")
+    return t.reshape(1)
 
 
 def _shortened(times: Tensor) -> str:

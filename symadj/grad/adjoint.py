@@ -187,7 +187,7 @@ class _BackwardSolve:
         self.settings = forward.settings
         self.norm = norm_of(forward.settings, self.field.layout)
         self.norm_of_all = forward.method.norm
-        backward = self.problem.times[::-1]
+        backward = self.problem.answered[::-1]
         self.solver = explicit(
             stepping(self.settings, backward, self.field.layout.time_dtype),
             _NEEDED_BY,
@@ -202,7 +202,7 @@ class _BackwardSolve:
 
     def run(self, ys: Tensor, cotangents: Tensor) -> Tensor:
         """The cotangent of y0; the parameters' ones are in `gradients`."""
-        times = self.problem.times
+        times = self.problem.answered
         adjoint = cotangents[-1]
         for n in range(len(times) - 1, 0, -1):
             pair = self._segment(times[n], times[n - 1], torch.stack([ys[n], adjoint]))
@@ -286,5 +286,5 @@ class _BackwardSolve:
             return None
         if settings.grid is not None and settings.grid == forward.problem.settings.grid:
             return [float(t) for t in settings.grid]
-        times = self.problem.times
+        times = self.problem.answered
         return settings.fixed_grid(times[-1], times[0])

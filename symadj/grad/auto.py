@@ -106,8 +106,9 @@ class Auto(GradientMethod):
         return known
 
     def _choose(self, problem: Problem, known: _Known) -> Forecast:
-        adaptive = problem.settings.adaptive
-        steps = math.ceil(1.1 * known.steps) if adaptive else _fixed_steps(problem)
+        steps = _fixed_steps(problem)
+        if steps is None:
+            steps = math.ceil(1.1 * known.steps)
         solver = problem.settings.solver
         own = isinstance(solver, GeneralLinear)
         solve = Solve(
@@ -174,14 +175,18 @@ def _can_revolve() -> bool:
     return True
 
 
-def _fixed_steps(problem: Problem) -> int:
+def _fixed_steps(problem: Problem) -> int | None:
+    """N, where it is known before a solve."""
+    if problem.settings.adaptive or problem.events is not None:
+        return None
     return len(problem.settings.fixed_grid(problem.times[0], problem.times[-1])) - 1
 
 
 def _count_steps(problem: Problem, y0: Tensor) -> int:
-    """N, by a solve without graph where steps adapt."""
-    if not problem.settings.adaptive:
-        return _fixed_steps(problem)
+    """N, by a solve without graph where it is not known."""
+    known = _fixed_steps(problem)
+    if known is not None:
+        return known
     steps = StepList()
     problem = dataclasses.replace(problem, callbacks=False)
     field = problem.field

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -43,7 +44,7 @@ class GradientMethod(ABC):
 
     @abstractmethod
     def solve(self, problem: Problem, y0: Tensor) -> tuple[Tensor, list[Step]]:
-        """The outputs [len(times), *y0.shape], differentiable, and the accepted steps."""
+        """The outputs [len(answered), *y0.shape], differentiable, and the accepted steps."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -58,7 +59,8 @@ class OneNodeMethod(GradientMethod):
         field, times = problem.field, problem.times
         field.checked = problem.settings.check_field
         with torch.no_grad(), field.phase("forward"):
-            k0 = field.probe(problem.start, y0, again=times[-1:], t0=times[0])
+            again = list(filter(math.isfinite, times[-1:]))
+            k0 = field.probe(problem.start, y0, again=again, t0=times[0])
         if y0.requires_grad or field.params:
             return self.solve_as_node(problem, y0, k0)
         steps = StepList()
@@ -120,7 +122,7 @@ class ReplayMethod(OneNodeMethod):
         Args:
             replay: the solve.
             y0: its start.
-            cotangents: of the outputs, [len(times), *y0.shape].
+            cotangents: of the outputs, [len(answered), *y0.shape].
         """
 
     @staticmethod

@@ -130,6 +130,34 @@ class FixedSteps:
         )
 
 
+class EndlessSteps(FixedSteps):
+    """Fixed steps of one length, for as long as they are asked for.
+
+    Args:
+        start: where they begin.
+        h: their signed length.
+        most: how many there may be.
+    """
+
+    def __init__(self, start: float, h: float, most: int) -> None:
+        super().__init__((start,))
+        self.h = h
+        self.most = most
+
+    def propose(self, progress: Progress) -> float:
+        """The next time of the grid.
+
+        Raises:
+            MaxStepsExceeded: there have been `most` steps.
+        """
+        if progress.accepted >= self.most:
+            raise progress.failure(
+                MaxStepsExceeded, f"the solve needs more than max_steps={self.most} steps"
+            )
+        progress.h = self.h
+        return self.times[0] + (progress.accepted + 1) * self.h
+
+
 class AdaptiveSteps:
     """The I or PI controller of Hairer, Norsett, Wanner (Solving ODEs I, II.4; II, IV.2).
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from symadj.errors import NonFiniteError
 from symadj.ode.callbacks import Callbacks
 from symadj.ode.control import Progress, StepController
+from symadj.ode.events import EventSearch
 from symadj.ode.methods import Attempt, Evaluate, StepMethod, Unsolved
 
 Emit = Callable[[int, Tensor], None]
@@ -60,6 +61,7 @@ def integrate(
     emit: Emit | None = None,
     observer: StepObserver | None = None,
     callbacks: Callbacks | None = None,
+    events: EventSearch | None = None,
 ) -> Tensor:
     """Steps from times[0] to times[-1] and emits the solution at every one of `times`.
 
@@ -78,6 +80,7 @@ def integrate(
         emit: called as emit(index, y), in the order of times.
         observer: sees stages and accepted steps.
         callbacks: of the user's module.
+        events: finds events, whose times join those of the outputs; a terminal one is the last.
 
     Returns:
         The solution where the last step ends.
@@ -87,6 +90,7 @@ def integrate(
     """
     emit = emit or _ignore
     watch = observer.stage if observer else None
+    times = events.begin() if events is not None else times
     t, y = times[0], y0
     emit(0, y0)
     waiting = 1
@@ -113,6 +117,8 @@ def integrate(
                 k = solver.retry(attempt)
                 progress.reject()
                 continue
+        if events is not None:
+            events.look(evaluate, solver, attempt, progress)
         step, waiting = _answered(times, waiting, t, t1)
         values = solver.dense(evaluate, attempt, [theta for _, theta in step.interior])
         for (index, _), value in zip(step.interior, values, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -15,6 +16,7 @@ from symadj.ode.callbacks import Callbacks
 from symadj.ode.compiled import CompiledField, CompiledSteps
 from symadj.ode.control import (
     AdaptiveSteps,
+    EndlessSteps,
     FixedSteps,
     Progress,
     StepController,
@@ -22,6 +24,7 @@ from symadj.ode.control import (
     norm_of,
 )
 from symadj.ode.engine import Emit, Step, StepObserver, integrate
+from symadj.ode.events import EventSearch
 from symadj.ode.field import Field
 from symadj.ode.methods import (
     IMPLICIT,
@@ -50,12 +53,14 @@ class Problem:
         times: the output times, strictly monotone.
         settings: solver, tolerances, options.
         callbacks: whether those of the user's module are called.
+        events: finds events in the forward solve.
     """
 
     field: Field
     times: tuple[float, ...]
     settings: SolverSettings
     callbacks: bool = dataclasses.field(default=True, kw_only=True)
+    events: EventSearch | None = dataclasses.field(default=None, kw_only=True)
 
     @cached_property
     def _stepping(self) -> StepMethod:
@@ -78,9 +83,17 @@ class Problem:
         """When the field is evaluated first: times[0], or just after where it jumps there."""
         return self._stepping.start(self.times[0], self.times[-1])
 
+    @property
+    def answered(self) -> tuple[float, ...]:
+        """The times of a finished solve's outputs: `times`, with events those that it reached."""
+        return self.times if self.events is None else tuple(self.events.times)
+
     def controller(self) -> StepController:
         """A fresh controller for one solve over `times`."""
         settings = self.settings
+        if settings.step_size is not None and math.isinf(self.times[-1]):
+            h = math.copysign(settings.step_size, self.times[-1])
+            return EndlessSteps(self.times[0], h, settings.max_steps)
         if not settings.adaptive:
             return FixedSteps(settings.fixed_grid(self.times[0], self.times[-1]))
         order = settings.solver.error_order
@@ -104,7 +117,10 @@ class Problem:
         observer: StepObserver | None = None,
         controller: StepController | None = None,
     ) -> Tensor:
-        """The forward solve; arguments and errors as `engine.integrate`'s."""
+        """The forward solve; arguments and errors as `engine.integrate`'s.
+
+        In a backward pass the events are outputs whose times are known.
+        """
         controller = controller or self.controller()
         solver = self.solver
         if isinstance(self.field, CompiledField) and self.field.draws is None:
@@ -115,13 +131,14 @@ class Problem:
                 judged=controller.adaptive,
             )
         progress = Progress(self.field.stats, "forward", self.times[0], y0)
-        called = self.callbacks and not self.field.backward_phase
+        replay = self.field.backward_phase
+        called = self.callbacks and not replay
         try:
             return integrate(
                 evaluate,
                 solver,
                 y0,
-                self.times,
+                self.answered if replay else self.times,
                 controller,
                 progress,
                 ratio=self.ratio,
@@ -129,6 +146,7 @@ class Problem:
                 emit=emit,
                 observer=observer,
                 callbacks=Callbacks(self.field.func, self.field.layout) if called else None,
+                events=None if replay else self.events,
             )
         except NonFiniteError:
             if not controller.adaptive:
@@ -143,19 +161,23 @@ class Problem:
         observer: StepObserver | None = None,
         evaluate: Evaluate | None = None,
     ) -> Tensor:
-        """The outputs, [len(times), *y0.shape], without any graph; by default of `field.value`."""
+        """The outputs, [len(answered), *y0.shape], without graph; by default of `field.value`."""
         with torch.no_grad():
-            ys = y0.new_empty((len(self.times), *y0.shape))
+            evaluate = evaluate or self.field.value
+            found: list[Tensor] = []
+            ys = y0.new_empty((len(self.times), *y0.shape)) if self.events is None else None
 
             def write(index: int, y: Tensor) -> None:
-                ys[index] = y
+                if ys is None:
+                    found.append(y)
+                else:
+                    ys[index] = y
 
-            evaluate = evaluate or self.field.value
             try:
                 self.integrate(evaluate, y0, k0=k0, emit=write, observer=observer)
             finally:
                 self._stepping.release()
-        return ys
+        return torch.stack(found) if ys is None else ys
 
     def _find_nonfinite_step(self, y0: Tensor) -> None:
         """Repeats a failed fixed-step solve looking at every step, to name the one that failed.

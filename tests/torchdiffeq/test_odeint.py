@@ -13,7 +13,7 @@ from torch import Tensor
 
 import symadj
 from symadj import InputError, MaxStepsExceeded
-from symadj.torchdiffeq import METHODS, odeint, odeint_adjoint, odeint_dense, odeint_event
+from symadj.torchdiffeq import METHODS, odeint, odeint_adjoint, odeint_dense
 from tests.torchdiffeq.fields import Swing, start
 
 T = torch.tensor([0.0, 0.5, 1.3, 2.0], dtype=torch.float64)
@@ -293,18 +293,12 @@ def test_methods_that_are_not_there(method: Any, words: list[str]) -> None:
         ({"options": {"dtype": torch.int64}}, ["dtype=torch.int64"]),
         ({"options": {"first_step": -1.0}}, ["first_step=-1.0"]),
         ({"options": {"max_step": "long"}}, ["max_step='long'"]),
-        ({"event_fn": decay}, ["events", "not in this version"]),
     ],
 )
 def test_arguments_that_cannot_be_used(arguments: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(InputError) as caught:
         odeint(**{"func": decay, "y0": torch.ones(2), "t": T, **arguments})
     assert all(word in str(caught.value) for word in words), caught.value
-
-
-def test_events_are_refused() -> None:
-    with pytest.raises(InputError, match="not in this version"):
-        odeint_event(decay, torch.ones(2), T[0], event_fn=lambda t, y: y.sum())
 
 
 @pytest.mark.parametrize("gradient", ["symplectic", "aca", "checkpoint"])

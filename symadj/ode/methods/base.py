@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
+
+from symadj.ode.methods.slope import NODES, slope_weights
 
 
 class Attempt:
@@ -137,6 +140,12 @@ class StepMethod(ABC):
     @abstractmethod
     def dense(self, evaluate: Evaluate, attempt: Attempt, thetas: Sequence[float]) -> list[Tensor]:
         """The solutions y at t0 + theta h for every theta in (0, 1)."""
+
+    def slope(self, evaluate: Evaluate, attempt: Attempt, theta: float) -> Tensor:
+        """du/dt at t0 + theta h, theta in [0, 1], of the continuous extension u of `dense`."""
+        values = self.dense(evaluate, attempt, NODES)
+        terms = zip(values, slope_weights(theta), strict=True)
+        return sum((v * (w / attempt.h) for v, w in terms), torch.zeros_like(values[0]))
 
     @abstractmethod
     def needed_stages(self, thetas: Sequence[float]) -> tuple[int, ...]:

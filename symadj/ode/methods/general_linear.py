@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from symadj.errors import IncompatibleError
 from symadj.ode.methods.base import Attempt, Evaluate, Observe, StepMethod
+from symadj.ode.methods.slope import NODES, slope_weights
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,15 @@ class GeneralLinear(StepMethod):
         """By `dense_sum`, without further evaluations."""
         states = attempt.y0.unbind()
         return [self.dense_sum(attempt.h, theta).value(states, attempt.ks) for theta in thetas]
+
+    def slope(self, evaluate: Evaluate, attempt: Attempt, theta: float) -> Tensor:
+        """Of `dense_sum`, without further evaluations."""
+        h = attempt.h
+        weighted_sums = (
+            self.dense_sum(h, node) * (w / h)
+            for node, w in zip(NODES, slope_weights(theta), strict=True)
+        )
+        return functools.reduce(Sum.__add__, weighted_sums).value(attempt.y0.unbind(), attempt.ks)
 
 
 def reversible(solver: StepMethod) -> GeneralLinear:

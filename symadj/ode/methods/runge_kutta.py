@@ -11,6 +11,7 @@ from symadj.errors import IncompatibleError
 from symadj.ode.methods.base import Attempt, Evaluate, Observe, StepMethod
 from symadj.ode.methods.linear import Terms, combine, terms_of, weighted_sum
 from symadj.ode.methods.sides import Sides
+from symadj.ode.methods.slope import NODES, slope_weights
 from symadj.ode.methods.tableau import ButcherTableau
 
 
@@ -133,6 +134,15 @@ class TableauMethod(StepMethod):
             self.fill(evaluate, attempt, self.tableau.closure(weights))
             values.append(combine(attempt.y0, attempt.h, terms_of(weights), attempt.ks))
         return values
+
+    def slope(self, evaluate: Evaluate, attempt: Attempt, theta: float) -> Tensor:
+        """sum_i b_i'(theta) k_i."""
+        rows = [self.tableau.dense_weights(node) for node in NODES]
+        each = zip(*rows, strict=True)
+        mine = slope_weights(theta)
+        weights = [sum(w * b for w, b in zip(mine, bs, strict=True)) for bs in each]
+        self.fill(evaluate, attempt, self.tableau.closure(weights))
+        return weighted_sum(1.0, terms_of(weights), attempt.ks)
 
 
 class RungeKutta(TableauMethod):
