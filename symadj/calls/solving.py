@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from symadj.calls.times import TimeShift, output_times
+from symadj.calls.times import TimeShift, output_times, sample_times
 from symadj.errors import IncompatibleError, InputError
-from symadj.grad import Adjoint, GradientMethod, gradient_named
+from symadj.grad import GRADIENTS, Adjoint, GradientMethod, gradient_named
 from symadj.ode.callbacks import warn_of_silent_callbacks
 from symadj.ode.compiled import CompiledField
 from symadj.ode.engine import Step
@@ -19,6 +20,9 @@ from symadj.ode.field import Field
 from symadj.ode.layout import State, StateLayout
 from symadj.ode.mapped import solve_mapped
 from symadj.ode.problem import Problem, StepList
+from symadj.ode.samples.field import SampleField, SampleLayout
+from symadj.ode.samples.problem import SampleCounts, SampleProblem
+from symadj.ode.samples.steps import grids
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
 from symadj.ode.transforms import beside_the_compiler, mapped, refuse_vmap
@@ -49,21 +53,47 @@ class Steps:
         return [*self.t.tolist(), self.end]
 
 
+class SampleSteps(Sequence[Steps]):
+    """The accepted steps of every sample of a batch, by its number.
+
+    Args:
+        steps: of the solve, in the order in which they were made.
+        count: B.
+    """
+
+    def __init__(self, steps: Sequence[Step], count: int) -> None:
+        self._steps = steps
+        self._count = count
+
+    @cached_property
+    def _grids(self) -> list[Tensor]:
+        return [torch.from_numpy(grid) for grid in grids(self._steps, self._count)]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, sample: Any) -> Any:
+        grid = self._grids[sample]
+        return Steps(grid[:-1], grid.diff(), float(grid[-1]))
+
+
 @dataclass(frozen=True)
 class Solution:
     """What `solve` returns.
 
     Attributes:
         ys: the states at the output times, [len(t), *y0.shape], or a tuple of such.
-        steps: the accepted steps.
+        steps: the accepted steps; with batch="independent" those of each sample, by its number.
         stats: counts; those of the backward pass are filled in when it has run.
         status: "ok"; a solve that does not reach its end raises a `SolveError`.
+        samples: with batch="independent" the counts of every sample; else None.
     """
 
     ys: Any
-    steps: Steps
+    steps: Any
     stats: SolveStats
     status: str = "ok"
+    samples: SampleCounts | None = None
 
 
 @beside_the_compiler
@@ -79,6 +109,8 @@ def solve_with(
     if any(map(mapped, y0 if isinstance(y0, tuple) else (y0,))):
         return _solve_mapped(func, y0, t, settings, gradient, params)
     method = gradient_named(gradient)
+    if settings.batch == "independent":
+        return _solve_samples(func, y0, t, settings, method, params or ())
     layout = StateLayout.of(y0)
     times = output_times(t, layout)
     _check_resolution(settings, layout)
@@ -106,6 +138,34 @@ def _solve_mapped(
     return replace(solutions[-1], ys=ys)
 
 
+def _solve_samples(
+    func: Func,
+    y0: State,
+    t: Tensor,
+    settings: SolverSettings,
+    method: GradientMethod,
+    params: Sequence[Tensor],
+) -> Solution:
+    """With steps of every sample's own."""
+    refuse_vmap(y0)
+    if not method.per_sample:
+        able = ", ".join(name for name, kind in GRADIENTS.items() if kind.per_sample)
+        raise IncompatibleError(
+            f"batch=independent with gradient method {method.name}, which knows one time for the "
+            f"whole state. Take {able}, or batch=joint."
+        )
+    layout = SampleLayout.of_samples(y0)
+    samples = layout.samples
+    times = sample_times(t, layout, samples.count)
+    _check_resolution(settings, layout)
+    at = times.detach().to("cpu", torch.float64).numpy()
+    problem = SampleProblem.of(SampleField(func, layout, params), at, settings)
+    problem.field.examine(at[:, [0, -1]], layout.flatten(y0))
+    solution = solve_problem(problem, y0, times.mT, method)
+    steps = SampleSteps(solution.steps, samples.count)
+    return replace(solution, steps=steps, samples=problem.counts)
+
+
 def solve_problem(problem: Problem, y0: State, t: Tensor, method: GradientMethod) -> Solution:
     """The solution of a problem that begins at y0, with the gradients that `t` asks for."""
     refuse_vmap(y0)
@@ -119,7 +179,8 @@ def solve_problem(problem: Problem, y0: State, t: Tensor, method: GradientMethod
     field.stats.output_bytes = ys.nbytes
     if shift is not None:
         ys = shift.outputs(field, times, ys)
-    return Solution(field.layout.unflatten(ys), _steps(steps), field.stats)
+    taken = steps if isinstance(problem, SampleProblem) else _steps(steps)
+    return Solution(field.layout.unflatten(ys), taken, field.stats)
 
 
 def check_compilable(settings: SolverSettings, method: GradientMethod) -> None:

@@ -70,9 +70,9 @@ class Reversible(ReplayMethod):
         states = store.end
         cotangent = solver.cotangent_of(torch.zeros_like(y0))
         for step in reversed(replay.steps):
-            if step.landed is not None:
-                cotangent = cotangent + solver.cotangent_of(cotangents[step.landed])
-            outputs = [(theta, cotangents[i]) for i, theta in step.interior]
+            landed, outputs = step.of_end(cotangents), step.of_inside(cotangents)
+            if landed is not None:
+                cotangent = cotangent + solver.cotangent_of(landed)
             attempt = Attempt(step.t0, step.t1, states, solver.stages)
             attempt.y1 = states
             cotangent = reverse_step(field, solver, attempt, cotangent, outputs, replay.gradients)
