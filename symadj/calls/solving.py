@@ -106,11 +106,11 @@ def solve_with(
     params: Sequence[Tensor] | None = None,
 ) -> Solution:
     """As `solve`, with the solver's settings in one object."""
-    if any(map(mapped, y0 if isinstance(y0, tuple) else (y0,))):
-        return _solve_mapped(func, y0, t, settings, gradient, params)
     method = gradient_named(gradient)
     if settings.batch == "independent":
         return _solve_samples(func, y0, t, settings, method, params or ())
+    if any(map(mapped, y0 if isinstance(y0, tuple) else (y0,))):
+        return _solve_mapped(func, y0, t, settings, method, params)
     layout = StateLayout.of(y0)
     times = output_times(t, layout)
     _check_resolution(settings, layout)
@@ -210,7 +210,8 @@ def _warn_of_callbacks(problem: Problem, method: GradientMethod) -> None:
     settings, backward = problem.settings, None
     if isinstance(method, Adjoint) and torch.is_grad_enabled():
         backward = method.settings(settings).adaptive
-    warn_of_silent_callbacks(problem.field.func, adaptive=settings.adaptive, adjoint=backward)
+    judged = None if isinstance(problem, SampleProblem) else settings.adaptive
+    warn_of_silent_callbacks(problem.field.func, adaptive=judged, adjoint=backward)
 
 
 def _check_resolution(settings: SolverSettings, layout: StateLayout) -> None:

@@ -368,6 +368,23 @@ def test_what_does_not_go_with_it(settings, words) -> None:
         solve(Wave(), start(3, 3), TIMES, batch="independent", **settings)
 
 
+def test_it_is_refused_inside_vmap() -> None:
+    def each(y0: Tensor) -> Tensor:
+        return odeint(lambda t, y: -y, y0, TIMES, batch="independent")
+
+    with pytest.raises(IncompatibleError, match="vmap"):
+        torch.func.vmap(each)(start(2, 3, 3).detach())
+
+
+def test_callbacks_are_not_called_and_the_user_is_told() -> None:
+    class Calls(Wave):
+        def callback_step(self, t: Tensor, y: Tensor, dt: Tensor) -> None:
+            raise AssertionError
+
+    with pytest.warns(UserWarning, match="callback_step, which will not be called"):
+        odeint(Calls(), start(3, 3), TIMES, batch="independent")
+
+
 def test_shapes_that_cannot_be() -> None:
     with pytest.raises(InputError, match="the samples of the batch"):
         solve(Wave(), start(3)[0], TIMES, batch="independent")
