@@ -29,6 +29,7 @@ def odeint(
     options: Mapping[str, Any] | None = None,
     gradient: str | GradientMethod = "symplectic",
     params: Sequence[Tensor] | None = None,
+    batch: str | None = None,
 ) -> Any:
     """Solves dy/dt = func(t, y), y(t[0]) = y0 and returns the states at the times `t`.
 
@@ -52,6 +53,9 @@ def odeint(
             `symadj.grad.Adjoint(rtol=1e-3)`.
         params: tensors that func uses and that need a gradient, besides a module's parameters and
             the leaf tensors that a function captures (both are found without being named).
+        batch: "joint", or "independent": y0 is [B, ...], each of its B samples has its own steps,
+            t is [K] or [B, K], and func is called with times [A, 1, ..., 1] of A of the samples
+            (docs/batches.md); None: as in `options`, else "joint".
 
     Returns:
         [K, *y0.shape], or a tuple of such; differentiable with respect to y0, the parameters and t
@@ -74,6 +78,7 @@ def odeint(
         options=options,
         gradient=gradient,
         params=params,
+        batch=batch,
     )
     return solution.ys
 
@@ -202,6 +207,7 @@ def solve(
     options: Mapping[str, Any] | None = None,
     gradient: str | GradientMethod = "symplectic",
     params: Sequence[Tensor] | None = None,
+    batch: str | None = None,
     events: Events | None = None,
 ) -> Solution:
     """As `odeint`, and returns the accepted steps and the counts as well, and events.
@@ -216,6 +222,7 @@ def solve(
         options: as `odeint`.
         gradient: as `odeint`.
         params: as `odeint`.
+        batch: "joint" or "independent": the option of that name (see `SolverSettings`).
         events: a `symadj.Event`, or a function g(t, y) whose zeros end the solve, or a list of
             such. They are in `Solution.events` with their times and states, which are
             differentiable by y0, the parameters of func and of g, and t[0] (`EventTimes` has the
@@ -226,5 +233,7 @@ def solve(
         IncompatibleError: as `odeint`; or events in a solve that can have none.
         SolveError: as `odeint`.
     """
+    if batch is not None:
+        options = {**(options or {}), "batch": batch}
     settings = SolverSettings.from_options(method, rtol, atol, options)
     return solve_with(func, y0, t, settings, gradient, params, events)

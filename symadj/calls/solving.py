@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from symadj.calls.events import EventTimes, divide, search_of
-from symadj.calls.times import TimeShift, output_times
+from symadj.calls.times import TimeShift, output_times, sample_times
 from symadj.errors import IncompatibleError, InputError, MaxStepsExceeded, NoEventError
-from symadj.grad import Adjoint, GradientMethod, gradient_named
+from symadj.grad import GRADIENTS, Adjoint, GradientMethod, gradient_named
 from symadj.ode.callbacks import warn_of_silent_callbacks
 from symadj.ode.compiled import CompiledField
 from symadj.ode.engine import Step
@@ -22,6 +23,9 @@ from symadj.ode.field import Field
 from symadj.ode.layout import State, StateLayout
 from symadj.ode.mapped import solve_mapped
 from symadj.ode.problem import Problem, StepList
+from symadj.ode.samples.field import SampleField, SampleLayout
+from symadj.ode.samples.problem import SampleCounts, SampleProblem
+from symadj.ode.samples.steps import grids
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
 from symadj.ode.transforms import beside_the_compiler, inside_transform, mapped, refuse_vmap
@@ -52,6 +56,30 @@ class Steps:
         return [*self.t.tolist(), self.end]
 
 
+class SampleSteps(Sequence[Steps]):
+    """The accepted steps of every sample of a batch, by its number.
+
+    Args:
+        steps: of the solve, in the order in which they were made.
+        count: B.
+    """
+
+    def __init__(self, steps: Sequence[Step], count: int) -> None:
+        self._steps = steps
+        self._count = count
+
+    @cached_property
+    def _grids(self) -> list[Tensor]:
+        return [torch.from_numpy(grid) for grid in grids(self._steps, self._count)]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, sample: Any) -> Any:
+        grid = self._grids[sample]
+        return Steps(grid[:-1], grid.diff(), float(grid[-1]))
+
+
 @dataclass(frozen=True)
 class Solution:
     """What `solve` returns.
@@ -59,17 +87,19 @@ class Solution:
     Attributes:
         ys: the states at the output times, [len(t), *y0.shape], or a tuple of such; at those that
             were reached, where a terminal event has ended the solve before the last.
-        steps: the accepted steps.
+        steps: the accepted steps; with batch="independent" those of each sample, by its number.
         stats: counts; those of the backward pass are filled in when it has run.
         status: "ok"; a solve that does not reach its end raises a `SolveError`.
         events: those that were found, where any were asked for.
+        samples: with batch="independent" the counts of every sample; else None.
     """
 
     ys: Any
-    steps: Steps
+    steps: Any
     stats: SolveStats
     status: str = "ok"
     events: EventTimes | None = None
+    samples: SampleCounts | None = None
 
 
 @beside_the_compiler
@@ -83,14 +113,21 @@ def solve_with(
     events: Events | None = None,
 ) -> Solution:
     """As `solve`, with the solver's settings in one object."""
+    method = gradient_named(gradient)
+    if settings.batch == "independent":
+        if events is not None:
+            raise IncompatibleError(
+                "events with batch=independent, where every sample would have its own. Take "
+                "batch=joint, and an event function of the whole batch, or solve sample by sample."
+            )
+        return _solve_samples(func, y0, t, settings, method, params or ())
     if any(map(mapped, y0 if isinstance(y0, tuple) else (y0,))):
         if events is not None:
             raise IncompatibleError(
                 "events inside torch.func.vmap over y0, where each state would have its own. Give "
                 "the whole batch as one state, and an event function of the whole batch."
             )
-        return _solve_mapped(func, y0, t, settings, gradient, params)
-    method = gradient_named(gradient)
+        return _solve_mapped(func, y0, t, settings, method, params)
     layout = StateLayout.of(y0)
     problem = plain_problem(func, layout, output_times(t, layout), settings, method, params, events)
     return solve_problem(problem, y0, t, method)
@@ -132,6 +169,34 @@ def _solve_mapped(
     return replace(solutions[-1], ys=ys)
 
 
+def _solve_samples(
+    func: Func,
+    y0: State,
+    t: Tensor,
+    settings: SolverSettings,
+    method: GradientMethod,
+    params: Sequence[Tensor],
+) -> Solution:
+    """With steps of every sample's own."""
+    refuse_vmap(y0)
+    if not method.per_sample:
+        able = ", ".join(name for name, kind in GRADIENTS.items() if kind.per_sample)
+        raise IncompatibleError(
+            f"batch=independent with gradient method {method.name}, which knows one time for the "
+            f"whole state. Take {able}, or batch=joint."
+        )
+    layout = SampleLayout.of_samples(y0)
+    samples = layout.samples
+    times = sample_times(t, layout, samples.count)
+    _check_resolution(settings, layout)
+    at = times.detach().to("cpu", torch.float64).numpy()
+    problem = SampleProblem.of(SampleField(func, layout, params), at, settings)
+    problem.field.examine(at[:, [0, -1]], layout.flatten(y0))
+    solution = solve_problem(problem, y0, times.mT, method)
+    steps = SampleSteps(solution.steps, samples.count)
+    return replace(solution, steps=steps, samples=problem.counts)
+
+
 def solve_problem(problem: Problem, y0: State, t: Tensor, method: GradientMethod) -> Solution:
     """The solution of a problem that begins at y0, with the gradients that `t` asks for."""
     refuse_vmap(y0)
@@ -153,8 +218,8 @@ def solve_problem(problem: Problem, y0: State, t: Tensor, method: GradientMethod
         ys, events = divide(problem.events, ys)
     if shift is not None:
         ys = shift.outputs(field, times[: len(ys)], ys)
-    ys = field.layout.unflatten(ys)
-    return Solution(ys, _steps(steps), field.stats, events=events)
+    taken = steps if isinstance(problem, SampleProblem) else _steps(steps)
+    return Solution(field.layout.unflatten(ys), taken, field.stats, events=events)
 
 
 def solve_until(
@@ -233,7 +298,8 @@ def _warn_of_callbacks(problem: Problem, method: GradientMethod) -> None:
     settings, backward = problem.settings, None
     if isinstance(method, Adjoint) and torch.is_grad_enabled():
         backward = method.settings(settings).adaptive
-    warn_of_silent_callbacks(problem.field.func, adaptive=settings.adaptive, adjoint=backward)
+    judged = None if isinstance(problem, SampleProblem) else settings.adaptive
+    warn_of_silent_callbacks(problem.field.func, adaptive=judged, adjoint=backward)
 
 
 def _check_resolution(settings: SolverSettings, layout: StateLayout) -> None:

@@ -44,7 +44,7 @@ class TimeShift:
     def start(self, field: Field, times: Sequence[float], y0: Tensor) -> Tensor:
         """The initial state, moving with t_0."""
         self.slope0 = self._slope(field, times[0], y0, y0)
-        return y0 - self.slope0 * self.dt[0]
+        return y0 - self.slope0 * self._along(y0.dim())[0]
 
     def outputs(self, field: Field, times: Sequence[float], ys: Tensor) -> Tensor:
         """The outputs, each moving with its time; the first one is y0 whatever t_0 is.
@@ -55,8 +55,12 @@ class TimeShift:
             self.slope0,
             *(self._slope(field, t, y, ys) for t, y in zip(times[1:], ys[1:], strict=True)),
         ]
-        dt = self.dt[: len(times)].reshape(-1, *([1] * (ys.dim() - 1)))
-        return ys + dt * torch.stack([s for s in slopes if s is not None])
+        along = self._along(ys.dim() - 1)[: len(times)]
+        return ys + along * torch.stack([s for s in slopes if s is not None])
+
+    def _along(self, dims: int) -> Tensor:
+        """dt [K] or [K, B] with as many further dimensions as the state has."""
+        return self.dt.reshape(*self.dt.shape, *[1] * (dims + 1 - self.dt.dim()))
 
     def _slope(self, field: Field, t: float, y: Tensor, solved: Tensor) -> Tensor:
         with field.phase("forward"):
@@ -80,16 +84,8 @@ def output_times(t: Any, layout: StateLayout) -> tuple[float, ...]:
             f"t has shape {tuple(t.shape)}; it must be one-dimensional with at least two entries, "
             "the initial time and the times at which the state is wanted."
         )
-    if t.is_complex() or t.dtype == torch.bool:
-        raise InputError(f"t has dtype {t.dtype}; times must be real numbers.")
-    if t.device != layout.device:
-        raise InputError(
-            f"t is on {t.device} and y0 on {layout.device}; move t with t.to(y0.device)."
-        )
-    times = t.detach().to(torch.float64)
+    times = _checked(t, layout)
     steps = times.diff()
-    if not bool(torch.isfinite(times).all()):
-        raise InputError(f"t holds NaN or infinity: {_shortened(times)}.")
     if not (bool((steps > 0).all()) or bool((steps < 0).all())):
         raise InputError(
             f"t must be strictly increasing or strictly decreasing; given is {_shortened(times)}."
@@ -135,6 +131,51 @@ def _one_time(name: str, t: Any, layout: StateLayout) -> Tensor:
     if not bool(torch.isfinite(t)):
         raise InputError(f"{name}={float(t)}; it must be finite.")
     return t.reshape(1)
+
+
+def sample_times(t: Any, layout: StateLayout, count: int) -> Tensor:
+    """The output times of every sample, [B, K], differentiable with respect to t.
+
+    Args:
+        t: [K], for all of them, or [B, K].
+        layout: of the state.
+        count: B.
+
+    Raises:
+        InputError: as `odeint`.
+    """
+    fits = isinstance(t, Tensor) and t.dim() in (1, 2) and t.shape[-1] >= 2
+    if not fits or (t.dim() == 2 and len(t) != count):
+        given = f"of shape {tuple(t.shape)}" if isinstance(t, Tensor) else type(t).__name__
+        raise InputError(
+            f"t is {given}; with batch=independent it must be a tensor [K], K at least 2, of times "
+            f"for all samples, or [B, K] with a row for each of the B={count}."
+        )
+    times = _checked(t, layout)
+    rows = times if t.dim() == 2 else times.unsqueeze(0)
+    steps = rows.diff()
+    monotone = (steps > 0).all(1) | (steps < 0).all(1)
+    if not bool(monotone.all()):
+        row = int(monotone.logical_not().nonzero()[0])
+        raise InputError(
+            f"t must be strictly increasing or strictly decreasing for every sample; that of "
+            f"sample {row} is {_shortened(rows[row])}."
+        )
+    return t.expand(count, -1)
+
+
+def _checked(t: Tensor, layout: StateLayout) -> Tensor:
+    """The times as float64, without their graph."""
+    if t.is_complex() or t.dtype == torch.bool:
+        raise InputError(f"t has dtype {t.dtype}; times must be real numbers.")
+    if t.device != layout.device:
+        raise InputError(
+            f"t is on {t.device} and y0 on {layout.device}; move t with t.to(y0.device)."
+        )
+    times = t.detach().to(torch.float64)
+    if not bool(torch.isfinite(times).all()):
+        raise InputError(f"t holds NaN or infinity: {_shortened(times.flatten())}.")
+    return times
 
 
 def _shortened(times: Tensor) -> str:

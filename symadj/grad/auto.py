@@ -14,6 +14,7 @@ from torch import Tensor
 
 from symadj.errors import InputError, NothingFits
 from symadj.grad.aca import ACA
+from symadj.grad.back_through import uses_back
 from symadj.grad.backprop import Backprop
 from symadj.grad.base import GradientMethod
 from symadj.grad.checkpoint import Checkpoint
@@ -119,7 +120,7 @@ class Auto(GradientMethod):
             self._most_open,
             solver.uses_in(steps),
             solver.states if own else 1,
-            own and solver.coefficients(1.0).inverse is not None,
+            uses_back(solver, steps) if own and solver.coefficients(1.0).inverse else 0,
         )
         rows = [row for row in forecasts(solve, self.memory) if row.slots is None or _can_revolve()]
         if problem.settings.compile:

@@ -35,12 +35,14 @@ class GradientMethod(ABC):
         exact: whether the gradient is that of the discrete solution.
         differentiable_twice: whether a gradient of the gradient can be taken.
         compilable: whether its solves can run compiled.
+        per_sample: whether it goes with batch="independent".
     """
 
     name: ClassVar[str]
     exact: ClassVar[bool] = True
     differentiable_twice: ClassVar[bool] = False
     compilable: ClassVar[bool] = False
+    per_sample: ClassVar[bool] = False
 
     @abstractmethod
     def solve(self, problem: Problem, y0: Tensor) -> tuple[Tensor, list[Step]]:
@@ -205,10 +207,11 @@ class StepwiseReplay(ReplayMethod):
         solver = replay.problem.solver
         cotangent = solver.cotangent_of(torch.zeros_like(y0))
         for step, attempt in replay.store.backward(release=replay.release):
-            if step.landed is not None:
-                cotangent = cotangent + solver.cotangent_of(cotangents[step.landed])
-            outputs = [(theta, cotangents[i]) for i, theta in step.interior]
-            cotangent = self.pull_step(replay, step, attempt, cotangent, outputs)
+            part, landed = step.part(cotangent), step.of_end(cotangents)
+            if landed is not None:
+                part = part + solver.cotangent_of(landed)
+            part = self.pull_step(replay, step, attempt, part, step.of_inside(cotangents))
+            cotangent = step.put(cotangent, part)
             # Gone before the store makes the next one.
             del attempt
         return self.pull_begin(replay, y0, cotangent) + cotangents[0]

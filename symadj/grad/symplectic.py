@@ -69,6 +69,7 @@ class Symplectic(StepwiseReplay):
     """
 
     name = "symplectic"
+    per_sample = True
     compilable = True
     stores = ("steps", "stages", "revolve")
 

@@ -35,6 +35,22 @@ class Step:
     interior: tuple[tuple[int, float], ...] = ()
     landed: int | None = None
 
+    def part(self, whole: Tensor) -> Tensor:
+        """What takes this step of a state: all of it."""
+        return whole
+
+    def put(self, whole: Tensor, part: Tensor) -> Tensor:
+        """The state, with this for what takes the step."""
+        return part
+
+    def of_end(self, cotangents: Tensor) -> Tensor | None:
+        """The cotangent of the output at the end, given those of all outputs; None: no output."""
+        return None if self.landed is None else cotangents[self.landed]
+
+    def of_inside(self, cotangents: Tensor) -> list[tuple[float, Tensor]]:
+        """(theta, cotangent) of the outputs inside."""
+        return [(theta, cotangents[i]) for i, theta in self.interior]
+
 
 class StepObserver(Protocol):
     """Sees a solve from inside: every stage's value, every accepted step."""

@@ -179,6 +179,33 @@ class Problem:
                 self._stepping.release()
         return torch.stack(found) if ys is None else ys
 
+    def trace(
+        self,
+        y0: Tensor,
+        *,
+        steps: Sequence[Step] | None = None,
+        observer: StepObserver | None = None,
+    ) -> list[Tensor]:
+        """The outputs, with the graph of all evaluations.
+
+        Args:
+            y0: the solution at times[0].
+            steps: that are taken again; None: as the settings have it.
+            observer: sees stages and accepted steps.
+        """
+        outputs: list[Tensor] = []
+        grid = None
+        if steps is not None:
+            grid = FixedSteps([steps[0].t0, *(step.t1 for step in steps)])
+        self.integrate(
+            self.field.traced,
+            y0,
+            emit=lambda _, y: outputs.append(y),
+            observer=observer,
+            controller=grid,
+        )
+        return outputs
+
     def _find_nonfinite_step(self, y0: Tensor) -> None:
         """Repeats a failed fixed-step solve looking at every step, to name the one that failed.
 

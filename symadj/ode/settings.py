@@ -17,6 +17,7 @@ from symadj.ode.methods import ALIASES, IMPLICIT, SOLVERS, TABLEAUS, StepMethod,
 from symadj.ranges import check_settings
 
 INTERPOLATIONS = ("linear", "cubic")
+BATCHES = ("joint", "independent")
 
 LINEAR_SOLVERS = ("auto", "dense", "batched", "gmres")
 
@@ -96,6 +97,8 @@ class SolverSettings:
             and error messages go by the two numbers anyway.
         perturb: of fixed steps: the field is evaluated just after the start of every step and just
             before its end, as if it jumped at all of them.
+        batch: "joint": the state is stepped as one. "independent": y0 is [B, ...], and each of its
+            B samples has its own steps (see docs/batches.md).
         sync: whether all processes of torch.distributed's default group, each with its part of a
             batch, take the same adaptive steps: those that one process would take with the whole
             batch. All of them must solve at the same time then. Without a group it has no effect.
@@ -135,6 +138,7 @@ class SolverSettings:
     interp: str | None = None
     entrywise: tuple[Tensor, Tensor] | None = None
     perturb: bool = False
+    batch: str = "joint"
     sync: bool = False
 
     def __post_init__(self) -> None:
@@ -154,6 +158,8 @@ class SolverSettings:
             raise InputError(
                 f"unknown interp={self.interp!r}.{suggest(self.interp, INTERPOLATIONS)}"
             )
+        if self.batch not in BATCHES:
+            raise InputError(f"unknown batch={self.batch!r}.{suggest(self.batch, BATCHES)}")
         if self.sync and self.norm is not None:
             raise IncompatibleError(
                 "sync=true with a norm of your own, which only you can take over all processes. "

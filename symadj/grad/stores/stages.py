@@ -54,8 +54,8 @@ class Stages(Store):
 
     @property
     def has_first_stage(self) -> bool:
-        """Where a later stage needs it."""
-        return 0 in self.kept[0]
+        """Where a later stage needs it; not of single samples."""
+        return 0 in self.kept[0] and self.steps[0].t0 == self.problem.times[0]
 
     def backward(self, *, release: bool) -> Iterator[tuple[Step, Attempt]]:
         """Every step with its start and all stages that a later one of it needs."""

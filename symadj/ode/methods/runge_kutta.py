@@ -82,7 +82,7 @@ class TableauMethod(StepMethod):
         """The stages, ascending, of which y1 and the outputs at these theta are made."""
         stages = set(self.solution_stages)
         for theta in thetas:
-            stages.update(self.tableau.closure(self.tableau.dense_weights(theta)))
+            stages.update(self._dense_stages(theta))
         return tuple(sorted(stages))
 
     def start(self, t0: float, t1: float) -> float:
@@ -124,15 +124,28 @@ class TableauMethod(StepMethod):
 
     def dense_terms(self, theta: float) -> Terms:
         """The weights b_i(theta) of y(t0 + theta h) = y0 + h sum_i b_i(theta) k_i."""
-        return terms_of(self.tableau.dense_weights(theta))
+        weights = self.tableau.dense_weights(theta)
+        if not isinstance(theta, Tensor):
+            return terms_of(weights)
+        return tuple((i, weights[i]) for i, w in enumerate(self._typical_weights) if w != 0)
+
+    def _dense_stages(self, theta: float) -> tuple[int, ...]:
+        """The stages that a value between the ends is made of."""
+        samples = isinstance(theta, Tensor)
+        weights = self._typical_weights if samples else self.tableau.dense_weights(theta)
+        return self.tableau.closure(weights)
+
+    @property
+    def _typical_weights(self) -> tuple[float, ...]:
+        """b_i(theta) where none but those that are zero at every theta are."""
+        return self.tableau.dense_weights(_TYPICAL)
 
     def dense(self, evaluate: Evaluate, attempt: Attempt, thetas: Sequence[float]) -> list[Tensor]:
         """The states at t0 + theta h for every theta in (0, 1), by the continuous extension."""
         values: list[Tensor] = []
         for theta in thetas:
-            weights = self.tableau.dense_weights(theta)
-            self.fill(evaluate, attempt, self.tableau.closure(weights))
-            values.append(combine(attempt.y0, attempt.h, terms_of(weights), attempt.ks))
+            self.fill(evaluate, attempt, self._dense_stages(theta))
+            values.append(combine(attempt.y0, attempt.h, self.dense_terms(theta), attempt.ks))
         return values
 
     def slope(self, evaluate: Evaluate, attempt: Attempt, theta: float) -> Tensor:
@@ -165,6 +178,9 @@ class RungeKutta(TableauMethod):
 
     def before(self, attempt: Attempt, i: int) -> None:
         """Called whenever stage i is about to be evaluated, in a solve or in its replay."""
+
+
+_TYPICAL = 0.4142135623730951
 
 
 def explicit(solver: StepMethod, needed_by: str) -> RungeKutta:
