@@ -74,7 +74,7 @@ class VectorData(Data):
     """Vectors in three splits.
 
     A subclass loads its rows and passes them on; it overrides `sample_batch` where a training batch
-    is more than rows of `train`, and sets `image_shape` with `to_images` where a row is an image.
+    is more than rows of `train`, and sets `image_shape` with `pixels` where a row is an image.
 
     Attributes:
         name: shown in tables and in the header of a run.
@@ -138,6 +138,14 @@ class VectorData(Data):
 
     def to_images(self, x: Tensor) -> Tensor:
         """Vectors [n, dim] as images [n, height, width] with values in [0, 1].
+
+        Raises:
+            NotImplementedError: the data are no images.
+        """
+        return self.pixels(x).clamp(0, 1)
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """As `to_images`, and not clipped: 0 to 1 in the data, differentiable everywhere.
 
         Raises:
             NotImplementedError: the data are no images.

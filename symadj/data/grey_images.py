@@ -92,10 +92,10 @@ class GreyImages(VectorData):
         spread = F.softplus(y) + F.softplus(-y) - self.std.to(x).log()
         return spread.sum(-1) + self.dim * math.log(1 - 2 * self.alpha)
 
-    def to_images(self, x: Tensor) -> Tensor:
-        """u of every pixel, [n, side, side] for x [n, dim], clipped to [0, 1]."""
+    def pixels(self, x: Tensor) -> Tensor:
+        """u of every pixel, [n, side, side] for x [n, dim]."""
         u = (torch.sigmoid(self._unstandardised(x)) - self.alpha) / (1 - 2 * self.alpha)
-        return u.clamp(0, 1).reshape(-1, self.side, self.side)
+        return u.reshape(-1, self.side, self.side)
 
     def _spread(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         """y of integer levels, with fresh U."""
