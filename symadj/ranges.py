@@ -241,11 +241,17 @@ RANGES: Mapping[str, Range] = {
     "model.kernel": _count("the number of grid points that the first layer sees", high=999),
     "model.dx": _SPACING,
     "model.scales": _count("the number of resolutions", high=30, null="as many as fit"),
+    "model.classes": _count("the number of classes", 0, 10**6, null="those of the data, if any"),
+    "model.width": _count("the width of the layers", high=WIDE),
+    "model.blocks": _count("the number of residual blocks", high=1000),
+    "model.channels": _count("the channels at each resolution", high=WIDE, each=True),
+    "model.attention": _count("the number of attention heads", 0, 10**5),
     "model.image_shape": _count(
         "the height and width of the images", high=10**5, each=True, null="those of the data"
     ),
     "task.kinetic": Range("the weight of the integral of |f|^2", 0, 1e6),
     "task.jacobian": Range("the weight of the integral of |df/dz|^2", 0, 1e6),
+    "task.guidance": Range("the strength of classifier-free guidance", 0, 1e3),
     "task.check_tolerance": Range(
         "the bound on the difference of the NLLs at the run's and a tighter tolerance",
         0,
