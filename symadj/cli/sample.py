@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return LookApp("symadj-sample", PURPOSE, OPTIONS, _sample).main(argv)
 
 
-def _sample(run: TrainedRun, options: dict[str, str]) -> None:
+def _sample(run: TrainedRun, options: dict[str, str], _: Sequence[str]) -> None:
     n, seed = whole_number("n", options["n"], 1), whole_number("seed", options["seed"], 0)
     RANGES["seed"].check(seed, "seed")
     parts = run.parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -76,36 +77,38 @@ class LBFGS(Descent):
 
     def __init__(self, lr: float, memory: int = 10) -> None:
         self.lr, self.memory = lr, memory
-        self._x = self._losses = self._gradient = self._direction = self._step = None
+        self._at: _Place | None = None
         self._pairs: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def next(self, x: Tensor, losses: Tensor, gradient: Tensor) -> Tensor:
         """`Descent.next`."""
-        x, gradient = x.detach(), gradient.detach()
-        shape, x, gradient = x.shape, x.flatten(1), gradient.flatten(1)
-        if self._x is None:
-            self._x, self._losses, self._gradient = x, losses, gradient
-            self._direction = -gradient
-            size = gradient.norm(dim=1)
-            self._step = torch.where(size > 0, self.lr / size, 0.0)
+        shape, now = x.shape, (x.flatten(1), losses, gradient.flatten(1))
+        if self._at is None:
+            size = now[2].norm(dim=1)
+            step = torch.where(size > 0, self.lr / size, 0.0)
+            self._at = _Place(*now, direction=-now[2], step=step)
         else:
-            self._learn(x, losses, gradient)
-        return (self._x + self._step.unsqueeze(1) * self._direction).reshape(shape)
+            self._at = self._learned(self._at, *now)
+        at = self._at
+        return (at.x + at.step.unsqueeze(1) * at.direction).reshape(shape)
 
-    def _learn(self, x: Tensor, losses: Tensor, gradient: Tensor) -> None:
-        slope = _dot(self._gradient, self._direction)
-        step, rise = self._step, losses - self._losses
-        fell = torch.isfinite(losses) & (rise <= _ARMIJO * step * slope)
+    def _learned(self, at: _Place, x: Tensor, losses: Tensor, gradient: Tensor) -> _Place:
+        """Where all samples are after an evaluation at x."""
+        slope, rise = _dot(at.gradient, at.direction), losses - at.losses
+        fell = torch.isfinite(losses) & (rise <= _ARMIJO * at.step * slope)
         # Of a loss that is no number the parabola says nothing.
-        bend = torch.where(torch.isfinite(rise), 2 * (rise - step * slope), torch.inf)
-        shorter = torch.clamp(-slope * step.square() / bend, 0.1 * step, 0.5 * step)
-        self._remember(fell, x - self._x, gradient - self._gradient)
+        bend = torch.where(torch.isfinite(rise), 2 * (rise - at.step * slope), torch.inf)
+        shorter = torch.clamp(-slope * at.step.square() / bend, 0.1 * at.step, 0.5 * at.step)
+        self._remember(fell, x - at.x, gradient - at.gradient)
         moved = fell.unsqueeze(1)
-        self._x = torch.where(moved, x, self._x)
-        self._gradient = torch.where(moved, gradient, self._gradient)
-        self._losses = torch.where(fell, losses, self._losses)
-        self._direction = torch.where(moved, self._descent(), self._direction)
-        self._step = torch.where(fell, torch.ones_like(step), shorter)
+        gradient = torch.where(moved, gradient, at.gradient)
+        return _Place(
+            torch.where(moved, x, at.x),
+            torch.where(fell, losses, at.losses),
+            gradient,
+            torch.where(moved, self._descent(gradient), at.direction),
+            torch.where(fell, torch.ones_like(at.step), shorter),
+        )
 
     def _remember(self, fell: Tensor, s: Tensor, y: Tensor) -> None:
         """Keeps a pair; of a sample that has not moved, or sees no curvature, a pair of no use."""
@@ -123,9 +126,9 @@ class LBFGS(Descent):
             for (s0, y0, r0), (s1, y1, r1) in zip(self._pairs, older, strict=True)
         ]
 
-    def _descent(self) -> Tensor:
+    def _descent(self, gradient: Tensor) -> Tensor:
         """The direction of the two-loop recursion; downhill where that is not."""
-        q, alphas = self._gradient, []
+        q, alphas = gradient, []
         for s, y, rho in reversed(self._pairs):
             alphas.append(rho * _dot(s, q))
             q = q - alphas[-1].unsqueeze(1) * y
@@ -134,8 +137,18 @@ class LBFGS(Descent):
         q = scale.unsqueeze(1) * q
         for (s, y, rho), alpha in zip(self._pairs, reversed(alphas), strict=True):
             q = q + (alpha - rho * _dot(y, q)).unsqueeze(1) * s
-        downhill = (_dot(q, self._gradient) > 0).unsqueeze(1)
-        return -torch.where(downhill, q, self._gradient)
+        downhill = (_dot(q, gradient) > 0).unsqueeze(1)
+        return -torch.where(downhill, q, gradient)
+
+
+class _Place(NamedTuple):
+    """Where the samples are: states, losses and gradients, directions and steps from there."""
+
+    x: Tensor
+    losses: Tensor
+    gradient: Tensor
+    direction: Tensor
+    step: Tensor
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -123,7 +123,6 @@ class Guiding:
         Raises:
             SymadjError, KeyboardInterrupt: what ended it; the record says so too.
         """
-        parts = self.run.parts
         record = self._record(directory, config, asked)
         write_text(directory / CONFIG, to_yaml(config))
         record.save(directory / RECORD)
@@ -185,9 +184,12 @@ class Guiding:
         with meter:
             self.way.once(self.sampler, self.goal, self.x0)
         kept = self.sampler.integrator.take_stats().checkpoint_bytes
-        reserved = {"reserved_bytes": meter.reserved_bytes}
-        return {"meter": meter.name, "peak_bytes": meter.peak_bytes, "checkpoints_bytes": kept,
-                **reserved}  # fmt: skip
+        return {
+            "meter": meter.name,
+            "peak_bytes": meter.peak_bytes,
+            "checkpoints_bytes": kept,
+            "reserved_bytes": meter.reserved_bytes,
+        }
 
     def _keep(self, directory: Path, record: RunRecord, before: Guided, guided: Guided) -> None:
         """The metrics, and the samples in the space that the model was trained in."""
@@ -223,10 +225,11 @@ class Guiding:
         if data.dim < 2:
             return {}
         point = self.goal.point[:2] if isinstance(self.goal, Target) else None
-        ways = [found.path[..., :2].cpu().numpy() for found in (before, guided)]
-        names = (*data.columns, "x1", "x2") if not data.columns else data.columns
+        unguided, after = (found.path[..., :2].cpu().numpy() for found in (before, guided))
+        names = data.columns or ("x1", "x2")
         points = data.test[:3000, :2].numpy()
-        return {"trajectories": trajectories(points, *ways, point, (names[0], names[1]))}
+        figure = trajectories(points, unguided, after, point, (names[0], names[1]))
+        return {"trajectories": figure}
 
 
 class Recorder:
@@ -284,9 +287,7 @@ class Recorder:
         return pd.DataFrame(self.rows, columns=list(names))
 
 
-def subject_of(
-    parts: Parts, n: int, classifier: Callable[[str, str], torch.nn.Module]
-) -> Subject:
+def subject_of(parts: Parts, n: int, classifier: Callable[[str, str], torch.nn.Module]) -> Subject:
     """The samples of a run as goals see them; the first rows of the test split are the references,
     again and again where there are fewer than n."""
     data = parts.data

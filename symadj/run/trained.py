@@ -36,6 +36,7 @@ class TrainedRun:
             `train.choose=last` or where no validation was made (their average where the run keeps
             one), and is in evaluation mode.
         iteration: the training iteration that the weights are from.
+        config: that the objects were made from.
         trusted: modules besides symadj that it was allowed to name.
     """
 
@@ -43,6 +44,7 @@ class TrainedRun:
     settings: RunSettings
     parts: Parts
     iteration: int
+    config: Config
     trusted: Sequence[str] = ()
 
     def evaluate(self, split: str = "test", exact: bool = True) -> dict[str, float]:
@@ -89,7 +91,7 @@ def load_trained(
         check_data_file(RunRecord.load(directory / RECORD), parts.data, directory)
     iteration = load_weights(parts.model, directory)
     parts.model.eval()
-    return TrainedRun(directory, settings, parts, iteration, trusted)
+    return TrainedRun(directory, settings, parts, iteration, config, trusted)
 
 
 def load_weights(model: nn.Module, path: Path) -> int:

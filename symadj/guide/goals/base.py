@@ -48,7 +48,7 @@ class Goal(ABC):
 
     description: str = ""
 
-    def bind(self, subject: Subject) -> None:
+    def bind(self, subject: Subject) -> None:  # noqa: B027  what fits everything has no need of it
         """Takes what it needs of the samples, before any of them is made.
 
         Raises:
@@ -87,7 +87,7 @@ class Measurement(Goal):
 
     def __init__(self, noise: float = 0.0, seed: int = 0) -> None:
         self.noise, self.seed = noise, seed
-        self.y: Tensor | None = None
+        self.y = self.reference = torch.empty(0)
 
     @abstractmethod
     def measure(self, images: Tensor) -> Tensor:
@@ -110,8 +110,7 @@ class Measurement(Goal):
         self._images = subject.images
         with torch.no_grad():
             self.reference = subject.images(subject.references)
-            self._height, self._width = self.reference.shape[1:]
-            self.check(self._height, self._width)
+            self.check(*self.reference.shape[1:])
             y = self.measure(self.reference)
             generator = torch.Generator(device=y.device).manual_seed(self.seed)
             e = torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
@@ -122,10 +121,10 @@ class Measurement(Goal):
         return (self.measure(self._images(x)) - self.y).square().flatten(1).sum(1)
 
     def metrics(self, x: Tensor) -> dict[str, Tensor]:
-        """"psnr", in dB against the reference over all its pixels: 10 log10(1 / mean square)."""
+        """ "psnr", in dB against the reference over all its pixels: 10 log10(1 / mean square)."""
         error = self._images(x).clamp(0, 1) - self.reference.clamp(0, 1)
         return {"psnr": -10 * error.square().flatten(1).mean(1).clamp_min(1e-12).log10()}
 
     def target(self) -> Tensor | None:
         """`Goal.target`: what was measured."""
-        return None if self.y is None else self.seen(self.y)
+        return self.seen(self.y)

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from symadj.errors import InputError
 from symadj.guide.goals.base import Goal, Subject
-from symadj.ranges import require
 from symadj.guide.sampler import frozen
+from symadj.ranges import require
 
 
 class Classify(Goal):
@@ -62,7 +62,7 @@ class Classify(Goal):
             return F.cross_entropy(self._sees(x), self.wanted, reduction="none")
 
     def metrics(self, x: Tensor) -> dict[str, Tensor]:
-        """"success", and "judged" where there is a judge: 1 where the class is seen, else 0."""
+        """ "success", and "judged" where there is a judge: 1 where the class is seen, else 0."""
         seen = {"success": self._right(self._sees, x)}
         return seen if self._judges is None else seen | {"judged": self._right(self._judges, x)}
 

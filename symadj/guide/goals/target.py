@@ -41,5 +41,5 @@ class Target(Goal):
         return (x - point).square().flatten(1).sum(1)
 
     def metrics(self, x: Tensor) -> dict[str, Tensor]:
-        """"distance" to the point."""
+        """ "distance" to the point."""
         return {"distance": self(x).sqrt()}

@@ -104,4 +104,3 @@ class Weights(Way):
                 )
             losses.mean().backward()
         return losses.detach()
-
