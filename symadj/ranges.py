@@ -252,6 +252,7 @@ RANGES: Mapping[str, Range] = {
     "task.kinetic": Range("the weight of the integral of |f|^2", 0, 1e6),
     "task.jacobian": Range("the weight of the integral of |df/dz|^2", 0, 1e6),
     "task.guidance": Range("the strength of classifier-free guidance", 0, 1e3),
+    "task.noise": Range("the deviation of the noise in training", 0, 1e6, unit="that of the data"),
     "task.check_tolerance": Range(
         "the bound on the difference of the NLLs at the run's and a tighter tolerance",
         0,

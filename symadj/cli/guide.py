@@ -22,6 +22,7 @@ from symadj.records.record import RunRecord
 from symadj.run.directory import make_run_directory
 from symadj.run.summary import solver_line
 from symadj.run.trained import TrainedRun, load_trained
+from symadj.tasks.classify import Classification
 from symadj.terminal import say
 from symadj.units import format_bytes
 
@@ -34,7 +35,7 @@ OPTIONS = {
     "n": ("16", "samples, all at once"),
     "seed": ("0", "of their noise"),
     "class": ("", "that they are drawn under; default: none"),
-    "guidance": ("1", "strength of classifier-free guidance towards the class"),
+    "guidance": ("", "strength of the class; default: the task's own"),
     "out": ("", "the directory to make; default: RUN/guided/GOAL_WAY_GRAD_nN_seedS"),
 }
 
@@ -50,7 +51,7 @@ def _guide(run: TrainedRun, options: dict[str, str], overrides: Sequence[str]) -
         raise InputError(f"goal=NAME must be given.{suggest('', group_options()['goal'])}")
     asked = {name: compose("guide", overrides)[name] for name in GUIDE_GROUPS}
     goal, way = (build(asked[name], name) for name in GUIDE_GROUPS)
-    draw = _draw(options)
+    draw = _draw(run, options)
 
     def classifier(path: str, setting: str) -> nn.Module:
         return _classifier(run, Path(path), setting)
@@ -75,15 +76,21 @@ def _guide(run: TrainedRun, options: dict[str, str], overrides: Sequence[str]) -
     _tell(record, directory)
 
 
-def _draw(options: dict[str, str]) -> Draw:
+def _draw(run: TrainedRun, options: dict[str, str]) -> Draw:
     seed = whole_number("seed", options["seed"], 0)
     RANGES["seed"].check(seed, "seed")
     label = whole_number("class", options["class"], 0) if options["class"] else None
-    try:
-        guidance = float(options["guidance"])
-    except ValueError:
-        raise InputError(f"guidance={options['guidance']}; it must be a number.") from None
+    guidance = 1.0 if label is None else getattr(run.parts.task, "guidance", 1.0)
+    if options["guidance"]:
+        guidance = _number("guidance", options["guidance"])
     return Draw(whole_number("n", options["n"], 1), seed, label, guidance)
+
+
+def _number(name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise InputError(f"{name}={value}; it must be a number.") from None
 
 
 def _classifier(run: TrainedRun, path: Path, setting: str) -> nn.Module:
@@ -100,7 +107,7 @@ def _classifier(run: TrainedRun, path: Path, setting: str) -> nn.Module:
             f"{run.directory}. Train a classifier with the same data settings."
         )
     found = load_trained(path, config, run.trusted)
-    if not hasattr(found.parts.task, "classifies"):
+    if not isinstance(found.parts.task, Classification):
         raise InputError(
             f"{setting}={path} is a run of {type(found.parts.task).__name__}, which is no "
             "classifier; train one by task=classify."

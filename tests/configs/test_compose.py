@@ -15,8 +15,15 @@ from symadj.config import (
 from symadj.config.build import build, locate
 from symadj.config.compose import compose
 from symadj.config.compose import run_settings as typed
-from symadj.config.groups import config_dir, description, group_options, option_settings
+from symadj.config.groups import (
+    GUIDE_GROUPS,
+    config_dir,
+    description,
+    group_options,
+    option_settings,
+)
 from symadj.config.schema import Config
+from symadj.errors import InputError
 from symadj.grad import GRADIENTS
 from symadj.ode.methods import SOLVERS
 from symadj.ode.settings import SolverSettings
@@ -47,6 +54,24 @@ def test_every_option_composes_and_fits_its_constructor(group: str, option: str)
         node = config[name]
         allowed = inspect.signature(locate(node["_target_"], name)).parameters
         assert {str(key) for key in node} - {"_target_"} <= set(allowed)
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS if o[0] in GUIDE_GROUPS])
+def test_every_option_of_a_guiding_composes_and_fits_its_constructor(
+    option: tuple[str, str],
+) -> None:
+    group, name = option
+    given = [f"{group}.{key}=x" for key, v in option_settings(group, name).items() if v == "???"]
+    node = compose("guide", [f"{group}={name}", *given])[group]
+    allowed = inspect.signature(locate(node["_target_"], group)).parameters
+    assert {str(key) for key in node} - {"_target_"} == set(allowed)
+
+
+@pytest.mark.parametrize("override", ["goal=inpaint", "way.n=3", "goal.mask=left"])
+@pytest.mark.parametrize("command", ["train", "bench"])
+def test_goals_and_ways_belong_to_another_command(command: str, override: str) -> None:
+    with pytest.raises(InputError, match="are settings of symadj-guide"):
+        compose(command, [override])
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
