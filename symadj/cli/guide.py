@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from symadj.cli.trained import LookApp, whole_number
+from symadj.cli.trained import LookApp, number, truth, whole_number
 from symadj.config.build import build, with_full_keys
 from symadj.config.compose import compose
 from symadj.config.groups import GUIDE_GROUPS, group_options
@@ -36,6 +36,7 @@ OPTIONS = {
     "seed": ("0", "of their noise"),
     "class": ("", "that they are drawn under; default: none"),
     "guidance": ("", "strength of the class; default: the task's own"),
+    "figures": ("true", "false: no pictures"),
     "out": ("", "the directory to make; default: RUN/guided/GOAL_WAY_GRAD_nN_seedS"),
 }
 
@@ -82,15 +83,9 @@ def _draw(run: TrainedRun, options: dict[str, str]) -> Draw:
     label = whole_number("class", options["class"], 0) if options["class"] else None
     guidance = 1.0 if label is None else getattr(run.parts.task, "guidance", 1.0)
     if options["guidance"]:
-        guidance = _number("guidance", options["guidance"])
-    return Draw(whole_number("n", options["n"], 1), seed, label, guidance)
-
-
-def _number(name: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise InputError(f"{name}={value}; it must be a number.") from None
+        guidance = number("guidance", options["guidance"])
+    n, figures = whole_number("n", options["n"], 1), truth("figures", options["figures"])
+    return Draw(n, seed, label, guidance, figures)
 
 
 def _classifier(run: TrainedRun, path: Path, setting: str) -> nn.Module:

@@ -59,12 +59,14 @@ class Draw:
         seed: of their noise.
         label: the class that they are drawn under; None: none.
         guidance: the strength of classifier-free guidance.
+        figures: whether pictures are drawn.
     """
 
     n: int = 16
     seed: int = 0
     label: int | None = None
     guidance: float = 1.0
+    figures: bool = True
 
 
 class Guiding:
@@ -133,12 +135,8 @@ class Guiding:
             with recorder:
                 guided = self.way(self.sampler, self.goal, self.x0, recorder)
             self._keep(directory, record, before, guided)
-            figures = self._figures(before, guided) | {"loss": loss_over_uses(recorder.frame())}
-            for stem, figure in figures.items():
-                write_atomically(
-                    subfolder(directory, PLOTS) / f"{stem}.png",
-                    lambda file, figure=figure: figure.savefig(file, dpi=150, format="png"),
-                )
+            if self.draw.figures:
+                self._draw(directory, before, guided, recorder)
             record.status = Status.OK
         except BaseException as error:
             record.status, record.error = status_of(error), story_of(error)
@@ -205,6 +203,15 @@ class Guiding:
         if self.way.moves_weights:
             state = {"iteration": self.run.iteration, "model": self.run.parts.model.state_dict()}
             write_atomically(directory / BEST, lambda file: torch.save(state, file))
+
+    def _draw(self, directory: Path, before: Guided, guided: Guided, recorder: Recorder) -> None:
+        figures = self._figures(before, guided) | {"loss": loss_over_uses(recorder.frame())}
+        folder = subfolder(directory, PLOTS)
+        for stem, figure in figures.items():
+            write_atomically(
+                folder / f"{stem}.png",
+                lambda file, figure=figure: figure.savefig(file, dpi=150, format="png"),
+            )
 
     def _figures(self, before: Guided, guided: Guided) -> dict[str, Figure]:
         data = self.run.parts.data

@@ -215,7 +215,7 @@ def check_pair(integrator: Integrator) -> None:
     x = torch.ones(1, dtype=torch.float64, requires_grad=True)
     t = torch.tensor([0.0, 1e-3], dtype=torch.float64)
     # A tiny max_steps may end the probe; that says nothing about the pair.
-    with contextlib.suppress(SolveError):
+    with torch.enable_grad(), contextlib.suppress(SolveError):
         probe.solve(lambda t, y: -y, x, t).ys[-1].sum().backward()
 
 

@@ -18,7 +18,7 @@ SMALL = [
     *("train.figures=false", "train.test=false"),
 ]
 FLOW = ["task=flow_matching", "model.width=16", "model.blocks=1", "optim.lr=0.01", *SMALL]
-FEW = ["solver=heun3", "solver.num_steps=4"]
+FEW = ["solver=heun3", "solver.num_steps=4", "figures=false"]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,8 @@ def guided(runs: Path, *arguments: str) -> tuple[Path, RunRecord]:
 
 
 def test_points_are_steered_to_a_target(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made, record = guided(runs, "plane", "goal=target", "goal.point=[1,0.5]", "n=5", "seed=3")
+    made, record = guided(runs, "plane", "goal=target", "goal.point=[1,0.5]", "n=5", "seed=3",
+                           "figures=true")  # fmt: skip
     assert made.name == "target_source_symplectic_n5_seed3"
     assert record.status == "ok"
     assert record.kind == "guide"
@@ -67,14 +68,14 @@ def test_points_are_steered_to_a_target(runs: Path, capsys: pytest.CaptureFixtur
 
 def test_every_gradient_method_guides_alike(runs: Path) -> None:
     losses = {}
-    for grad in ("symplectic", "backprop", "aca", "checkpoint"):
+    for grad in ("symplectic", "backprop", "aca"):
         _, record = guided(
             runs, "plane", "goal=target", "way=step", "way.strength=2", f"grad={grad}", "n=3",
             "dtype=float64",
         )  # fmt: skip
         losses[grad] = record.metrics["loss/after"]
         assert record.grad == grad
-    assert list(losses.values()) == pytest.approx([losses["backprop"]] * 4, rel=1e-10)
+    assert list(losses.values()) == pytest.approx([losses["backprop"]] * 3, rel=1e-10)
 
 
 def test_the_same_command_gives_the_same_samples(runs: Path) -> None:
@@ -87,9 +88,11 @@ def test_the_same_command_gives_the_same_samples(runs: Path) -> None:
     assert not np.array_equal(np.load(first / "before.npy"), np.load(other / "before.npy"))
 
 
-@pytest.mark.parametrize("goal", ["superres", "deblur", "inpaint"])
+@pytest.mark.parametrize("goal", ["superres", "inpaint"])
 def test_images_come_nearer_to_what_is_given(runs: Path, goal: str) -> None:
-    made, record = guided(runs, "digits", f"goal={goal}", "way.evaluations=6", "n=3")
+    made, record = guided(
+        runs, "digits", f"goal={goal}", "way.evaluations=6", "n=3", "figures=true"
+    )
     assert record.metrics["loss/after"] < record.metrics["loss/before"]
     assert "psnr/after" in record.metrics
     plots = {path.stem for path in (made / "plots").iterdir()}
@@ -103,7 +106,13 @@ def test_a_class_is_reached_and_judged(runs: Path) -> None:
     assert record.metrics["loss/after"] < record.metrics["loss/before"]
     assert record.metrics["success/after"] == 1
     assert 0 <= record.metrics["judged/after"] <= 1
-    assert record.config["guide"] == {"n": 4, "seed": 0, "label": 3, "guidance": 1.5}
+    assert record.config["guide"] == {
+        "n": 4,
+        "seed": 0,
+        "label": 3,
+        "guidance": 1.5,
+        "figures": False,
+    }
 
 
 def test_trained_weights_are_those_of_a_run_to_sample_from(runs: Path) -> None:
@@ -127,7 +136,7 @@ def test_a_function_of_the_users_own(runs: Path) -> None:
 
 
 def test_another_place_and_adaptive_steps(runs: Path, tmp_path: Path) -> None:
-    line = [str(runs / "plane"), "goal=target", "solver=bosh3", "solver.rtol=1e-3", "n=2"]
+    line = [str(runs / "plane"), "goal=target", "solver=bosh3", "solver.rtol=1e-3", "n=2", FEW[-1]]
     assert guide.main([*line, f"out={tmp_path / 'here'}", "way.evaluations=3"]) == 0
     assert (tmp_path / "here" / "record.json").is_file()
     step = ["way=step", "way.intervals=4", "way.n=null", f"out={tmp_path / 'there'}"]
@@ -141,7 +150,11 @@ def test_another_place_and_adaptive_steps(runs: Path, tmp_path: Path) -> None:
         ("plane", ["goal=inpait"], "Did you mean 'inpaint'"),
         ("plane", ["goal=inpaint"], "data=moons are none"),
         ("plane", ["goal=classify", "goal.classifier=x"], "data=moons have none"),
-        ("plane", ["goal=target", "goal.point=[1,2,3]"], "goal.point=[1, 2, 3]"),
+        (
+            "plane",
+            ["goal=target", "goal.point=[1,2,3]"],
+            "goal.point=[1.0, 2.0, 3.0] has 3 entries",
+        ),
         ("plane", ["goal=target", "goal.points=[1,2]"], "unknown setting goal.points"),
         ("plane", ["goal=target", "way=sourc"], "Did you mean 'source'"),
         ("plane", ["goal=target", "way.evaluations=0"], "way.evaluations=0; the number of solves"),
@@ -166,7 +179,7 @@ def test_what_cannot_be_guided_is_refused(
     runs: Path, run: str, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [argument.replace("RUNS", str(runs)) for argument in arguments]
-    fixed = [] if any(a.startswith("solver=") for a in given) else FEW
+    fixed = FEW[-1:] if any(a.startswith("solver=") for a in given) else FEW
     before = set((runs / run).glob("guided/*"))
     assert guide.main([str(runs / run), *fixed, *given]) == 2
     assert said in capsys.readouterr().err
