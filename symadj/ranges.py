@@ -251,6 +251,9 @@ RANGES: Mapping[str, Range] = {
     ),
     "task.kinetic": Range("the weight of the integral of |f|^2", 0, 1e6),
     "task.jacobian": Range("the weight of the integral of |df/dz|^2", 0, 1e6),
+    "task.sigma_min": Range("the deviation of the noise left at t = 1", 0, 1, below=True),
+    "task.class_dropout": Range("the part of the labels that is left out", 0, 1, below=True),
+    "task.likelihood_rows": _count("the number of rows in a test's likelihood", 0, null="all"),
     "task.guidance": Range("the strength of classifier-free guidance", 0, 1e3),
     "task.noise": Range("the deviation of the noise in training", 0, 1e6, unit="that of the data"),
     "task.check_tolerance": Range(

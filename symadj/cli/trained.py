@@ -119,6 +119,18 @@ def whole_number(name: str, value: str, low: int) -> int:
     return number
 
 
+def number(name: str, value: str) -> float:
+    """An option's value as a number.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return float(value)
+    except ValueError:
+        raise InputError(f"{name}={value}; it must be a number.") from None
+
+
 def truth(name: str, value: str) -> bool:
     """An option's value as true or false.
 

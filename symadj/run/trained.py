@@ -63,7 +63,7 @@ class TrainedRun:
             raise InputError(f"split={split!r}; allowed: {', '.join(SPLITS)}.")
         if hasattr(self.parts.task, "exact_test"):
             self.parts.task.exact_test = exact  # type: ignore[attr-defined]
-        return self.parts.evaluate(getattr(self.parts.data, split), self.settings, test=True)
+        return self.parts.evaluate(split, self.settings, test=True)
 
 
 def load_trained(

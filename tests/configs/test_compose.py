@@ -31,7 +31,9 @@ from symadj.ode.settings import SolverSettings
 OPTIONS = [(group, option) for group, names in group_options().items() for option in names]
 FIXED_STEPS = ("euler", "midpoint", "heun3", "rk4", "rk38")
 GIVEN = {"grad.memory": "64MiB"}
-RUN_GROUPS = ("data", "model", "task", "solver", "grad", "optim", "measure", "experiment")
+RUN_GROUPS = (
+    *("data", "model", "task", "solver", "grad", "optim", "measure", "train", "experiment"),
+)
 
 
 def composed(group: str, option: str) -> Config:
@@ -131,6 +133,17 @@ def test_physical_data_choose_a_task_and_a_model(data: str, model: str, command:
     config = groups.composed(command, [f"data={data}"])
     assert config.task._target_.endswith(".Physics")
     assert config.model._target_.endswith(f".{model}")
+
+
+@pytest.mark.parametrize("command", ["train", "bench"])
+def test_flow_matching_chooses_a_velocity_and_an_averaged_training(command: str) -> None:
+    config = groups.composed(command, ["task=flow_matching"])
+    assert config.model._target_.endswith(".VelocityMLP")
+    assert config.train.ema == 0.999
+    beaten = compose("train", ["model=velocity_unet", "task=flow_matching", "train.ema=null"])
+    assert beaten["model"]["_target_"].endswith(".VelocityUNet")
+    assert beaten["train"]["ema"] is None
+    assert compose("train")["train"]["ema"] is None
 
 
 def test_a_choice_of_the_user_or_of_an_experiment_beats_that_of_the_data() -> None:
