@@ -278,7 +278,7 @@ RANGES: Mapping[str, Range] = {
     "way.evaluations": _count("the number of solves with their gradient", high=10**7),
     "way.lr": Range("the learning rate", 1e-30, 1e6),
     "way.prior": Range("the weight of the noise's own likelihood", 0, 1e9),
-    "way.strength": Range("the strength of guidance", 0, 1e30),
+    "way.strength": Range("the strength of guidance", 0, 1e24),
     "way.n": _count("the number of steps to the estimated sample", 0, WIDE, null="the solver's"),
     "way.intervals": _count("how often the state is moved", high=WIDE, null="at every step"),
     "way.iterations": _count("the number of training iterations", high=10**7),

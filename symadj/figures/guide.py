@@ -37,18 +37,16 @@ def image_sheets(sheets: Sequence[tuple[str, Array]]) -> Figure:
     return figure
 
 
-def states_on_the_way(
-    times: Sequence[float], ways: Sequence[tuple[str, Array, Sequence[float]]]
-) -> Figure:
+def states_on_the_way(ways: Sequence[tuple[str, Array, Sequence[float]]]) -> Figure:
     """States of a few samples from noise to data: a row for each sample, a column for each time.
 
     Args:
-        times: of nothing more than the axes' labels where a way has none of its own.
-        ways: titles, images [T, n, height, width] and their times; one panel each.
+        ways: titles, images [T, n, height, width] and their times [T]; one panel each.
     """
-    figure = new_figure(PAGE_WIDTH, 0.5 + PAGE_WIDTH / len(ways) * ROWS / max(1, len(times)))
+    most = max(len(times) for _, _, times in ways)
+    figure = new_figure(PAGE_WIDTH, 0.6 + PAGE_WIDTH / len(ways) * ROWS / most)
     axes = figure.subplots(1, len(ways), squeeze=False)[0]
-    for ax, (title, images, moments) in zip(axes, ways, strict=True):
+    for ax, (title, images, times) in zip(axes, ways, strict=True):
         shown = np.swapaxes(images[:, :ROWS], 0, 1)
         rows, columns, height, width = shown.shape
         sheet = np.zeros((rows * (height + 1) + 1, columns * (width + 1) + 1), shown.dtype)
@@ -58,7 +56,7 @@ def states_on_the_way(
                 sheet[top : top + height, left : left + width] = shown[i, j]
         _sheet(ax, sheet, title)
         middles = [j * (width + 1) + (width + 1) / 2 for j in range(columns)]
-        ax.set_xticks(middles, [f"{t:.2g}" for t in moments], fontsize=FONT_SIZE - 2)
+        ax.set_xticks(middles, [f"{t:.2g}" for t in times], fontsize=FONT_SIZE - 2)
         ax.set_xlabel("time t", fontsize=FONT_SIZE)
     return figure
 

@@ -227,7 +227,7 @@ class Guiding:
             ]
             return {
                 "before_after": image_sheets(sheets),
-                "states": states_on_the_way(before.times.tolist(), ways),
+                "states": states_on_the_way(ways),
             }
         if data.dim < 2:
             return {}
