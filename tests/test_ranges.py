@@ -70,7 +70,7 @@ def test_every_number_of_the_typed_sections_has_a_range_and_every_range_a_settin
             if holds_numbers(hint):
                 found.add(f"{section}.{name}".lstrip("."))
     for group, option in OPTIONS:
-        if group not in ("measure", "experiment"):
+        if group not in ("measure", "train", "experiment"):
             node = composed("train", [f"{group}={option}"])[group]
             target: Any = locate(node._target_, group)
             found |= set(numeric_arguments(group, target))
