@@ -71,7 +71,7 @@ def test_every_number_of_the_typed_sections_has_a_range_and_every_range_a_settin
             if holds_numbers(hint):
                 found.add(f"{section}.{name}".lstrip("."))
     for group, option in OPTIONS:
-        if group not in ("measure", "experiment"):
+        if group not in ("measure", "train", "experiment"):
             command = "guide" if group in GUIDE_GROUPS else "train"
             node = composed(command, [f"{group}={option}"])[group]
             target: Any = locate(node._target_, group)

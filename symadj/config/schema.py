@@ -209,7 +209,6 @@ class RunSettings:
         check_tolerance=extent(anew=True),
         check_factor=extent(anew=True),
         likelihood_rows=extent(anew=True),
-        guidance=extent(anew=True),
     )
     solver: Any = experiment(anew=True, compile=extent())
     grad: Any = experiment(offload_dir=place())
