@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
@@ -43,8 +46,25 @@ class Integrator:
         self._counted.append(solution.stats)
         return solution
 
+    def with_settings(
+        self, gradient: GradientMethod | str | None = None, **changes: Any
+    ) -> Integrator:
+        """The same integrator but for some settings; what it counts is counted here as well.
+
+        Args:
+            gradient: another gradient method; None: the same.
+            changes: fields of the solver's settings, such as num_steps=1.
+
+        Raises:
+            InputError: settings that cannot be used.
+        """
+        other = copy.copy(self)
+        other.solver = replace(self.solver, **changes)
+        other.gradient = self.gradient if gradient is None else gradient_named(gradient)
+        return other
+
     def take_stats(self) -> SolveStats:
         """The sum over all solves since the last call; complete once backward() has run."""
         total = sum(self._counted, SolveStats())
-        self._counted = []
+        self._counted.clear()
         return total

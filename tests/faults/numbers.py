@@ -34,6 +34,7 @@ GRID = (
 )
 STIFF = ("data=robertson", "data.samples=3", "solver=kvaerno5")
 DIGITS = ("data=digits", "model.hidden=[4]")
+CLASSES = (*DIGITS, "task=classify")
 
 # How a small run of an option of a group is made, one for every constructor that there is.
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -66,8 +67,12 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "hnn": BODIES,
         "node_mlp": (*BODIES, "model=node_mlp"),
         "system_constants": STIFF,
+        "classifier_mlp": CLASSES,
+        "classifier_conv": (
+            *("data=digits", "task=classify", "model=classifier_conv", "model.channels=[2]"),
+        ),
     },
-    "task": {"density": PLANE, "physics": BODIES},
+    "task": {"density": PLANE, "physics": BODIES, "classify": CLASSES},
     "solver": {"dopri5": PLANE, "rk4": (*PLANE, "solver=rk4", "solver.num_steps=2")},
     "grad": {
         "symplectic": PLANE,

@@ -149,7 +149,7 @@ def each(cases: dict[str, Any], names: list[str], share: int) -> Iterator[tuple[
 
 # Configurations. Each names something to make, or is no configuration at all.
 
-READ_CONFIG = ["eval", "sample", "resume"]
+READ_CONFIG = ["eval", "sample", "guide", "resume"]
 TARGETS: dict[str, dict[str, Any]] = {
     "a function of Python": {"solver": {"_target_": "subprocess.getoutput", "cmd": "touch PWNED"}},
     "a module with effects": {"model": {"_target_": "this.x"}},
