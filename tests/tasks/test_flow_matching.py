@@ -45,8 +45,8 @@ class Seen(Velocity):
 
 
 def labelled(dim: int = 2, classes: int = 3, n: int = 40) -> VectorData:
-    rows = [torch.randn(n, dim, generator=generator(i)) for i in range(3)]
-    data = VectorData("labelled", *rows)
+    train, val, test = (torch.randn(n, dim, generator=generator(i)) for i in range(3))
+    data = VectorData("labelled", train, val, test)
     data.set_labels(*(torch.arange(n) % classes for _ in range(3)))
     return data
 
@@ -183,7 +183,7 @@ def test_what_a_velocity_has_no_likelihood_of_is_left_out() -> None:
 
 @pytest.mark.parametrize(("dim", "exact"), [(EXACT, True), (EXACT + 1, False)])
 def test_the_tests_trace_is_exact_where_a_point_has_few_entries(dim: int, exact: bool) -> None:
-    data = VectorData("x", *(torch.zeros(2, dim) for _ in range(3)))
+    data = VectorData("x", torch.zeros(2, dim), torch.zeros(2, dim), torch.zeros(2, dim))
     model = VelocityMLP(dim, width=4, blocks=1)
     assert bound(FlowMatching(), data, model).exact_test is exact
     assert bound(FlowMatching(exact_test=not exact), data, model).exact_test is not exact
