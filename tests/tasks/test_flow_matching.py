@@ -20,7 +20,7 @@ from symadj.models.cnf import CNF
 from symadj.models.velocity import GuidedVelocity, Velocity, flow_of
 from symadj.models.velocity_mlp import VelocityMLP
 from symadj.tasks.density import Density
-from symadj.tasks.flow_matching import DRAWS, EXACT, FlowMatching, _assigned
+from symadj.tasks.flow_matching import ASSIGNED, DRAWS, EXACT, FlowMatching, _assigned
 
 RK4 = SolverSettings("rk4", num_steps=4)
 
@@ -144,6 +144,14 @@ def test_a_validation_draws_times_and_noise_for_every_row_whatever_the_batches_a
     whole = FlowMatching(class_dropout=0.0)
     expected = sum(whole.loss(model, p, integrator()).item() * len(p[0]) for p in parts)
     assert loss == pytest.approx(expected / (DRAWS * 40), rel=1e-5)
+
+
+def test_a_validation_assigns_in_batches_of_training_size() -> None:
+    model, x = Seen(2), torch.zeros(3 * ASSIGNED, 2)
+    sizes = []
+    model.register_forward_hook(lambda module, given, out: sizes.append(len(out)))
+    FlowMatching("optimal_transport").evaluate(model, x, labelled(), integrator(), 1000)
+    assert sizes == [ASSIGNED] * 3 * DRAWS
 
 
 @pytest.mark.parametrize("exact", [True, False])
