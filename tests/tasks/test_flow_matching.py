@@ -20,7 +20,7 @@ from symadj.models.cnf import CNF
 from symadj.models.velocity import GuidedVelocity, Velocity, flow_of
 from symadj.models.velocity_mlp import VelocityMLP
 from symadj.tasks.density import Density
-from symadj.tasks.flow_matching import DRAWS, EXACT, FlowMatching, _assigned
+from symadj.tasks.flow_matching import ASSIGNED, DRAWS, EXACT, FlowMatching, _assigned
 
 RK4 = SolverSettings("rk4", num_steps=4)
 
@@ -45,8 +45,8 @@ class Seen(Velocity):
 
 
 def labelled(dim: int = 2, classes: int = 3, n: int = 40) -> VectorData:
-    rows = [torch.randn(n, dim, generator=generator(i)) for i in range(3)]
-    data = VectorData("labelled", *rows)
+    train, val, test = (torch.randn(n, dim, generator=generator(i)) for i in range(3))
+    data = VectorData("labelled", train, val, test)
     data.set_labels(*(torch.arange(n) % classes for _ in range(3)))
     return data
 
@@ -146,6 +146,14 @@ def test_a_validation_draws_times_and_noise_for_every_row_whatever_the_batches_a
     assert loss == pytest.approx(expected / (DRAWS * 40), rel=1e-5)
 
 
+def test_a_validation_assigns_in_batches_of_training_size() -> None:
+    model, x = Seen(2), torch.zeros(3 * ASSIGNED, 2)
+    sizes = []
+    model.register_forward_hook(lambda module, given, out: sizes.append(len(out)))
+    FlowMatching("optimal_transport").evaluate(model, x, labelled(), integrator(), 1000)
+    assert sizes == [ASSIGNED] * 3 * DRAWS
+
+
 @pytest.mark.parametrize("exact", [True, False])
 def test_the_likelihood_of_a_test_is_that_of_the_flow(exact: bool) -> None:
     data, model = labelled(), VelocityMLP(2, 3, width=8, blocks=1)
@@ -183,7 +191,7 @@ def test_what_a_velocity_has_no_likelihood_of_is_left_out() -> None:
 
 @pytest.mark.parametrize(("dim", "exact"), [(EXACT, True), (EXACT + 1, False)])
 def test_the_tests_trace_is_exact_where_a_point_has_few_entries(dim: int, exact: bool) -> None:
-    data = VectorData("x", *(torch.zeros(2, dim) for _ in range(3)))
+    data = VectorData("x", torch.zeros(2, dim), torch.zeros(2, dim), torch.zeros(2, dim))
     model = VelocityMLP(dim, width=4, blocks=1)
     assert bound(FlowMatching(), data, model).exact_test is exact
     assert bound(FlowMatching(exact_test=not exact), data, model).exact_test is not exact
