@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from symadj.errors import IncompatibleError, InputError
-from symadj.grad.once import fixed
 from symadj.ode.events import Events, EventSearch, Found
 from symadj.ode.layout import StateLayout
+from symadj.ode.once import fixed
 from symadj.ode.settings import SolverSettings
 
 

@@ -112,13 +112,14 @@ class Physics(Task):
         self.dt = data.dt
         if self.scaled:
             rates = data.train.diff(dim=1).flatten(0, 1) / data.dt
-            self.scale = rates.square().mean(0).sqrt()
-            if still := [i for i, scale in enumerate(self.scale.tolist()) if scale == 0]:
+            scale = rates.square().mean(0).sqrt()
+            if still := [i for i, one in enumerate(scale.tolist()) if one == 0]:
                 raise InputError(
                     f"task.scaled=true, and entry {still[0]} of the states of data={data.name} "
                     "never changes, so that it has no scale; leave it out of the data, or take "
                     "task.scaled=false."
                 )
+            self.scale = scale
 
     def loss(self, model: nn.Module, batch: Tensor, integrator: Integrator) -> Tensor:
         """The loss of windows [B, horizon + 1, dim], a scalar.
