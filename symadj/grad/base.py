@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -61,8 +60,7 @@ class OneNodeMethod(GradientMethod):
         field, times = problem.field, problem.times
         field.checked = problem.settings.check_field
         with torch.no_grad(), field.phase("forward"):
-            again = list(filter(math.isfinite, times[-1:]))
-            k0 = field.probe(problem.start, y0, again=again, t0=times[0])
+            k0 = field.probe(problem.start, y0, again=problem.end, t0=times[0])
         if y0.requires_grad or field.params:
             return self.solve_as_node(problem, y0, k0)
         steps = StepList()

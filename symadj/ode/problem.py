@@ -84,6 +84,11 @@ class Problem:
         return self._stepping.start(self.times[0], self.times[-1])
 
     @property
+    def end(self) -> tuple[float, ...]:
+        """The last time; none where an event is looked for without end."""
+        return tuple(filter(math.isfinite, self.times[-1:]))
+
+    @property
     def answered(self) -> tuple[float, ...]:
         """The times of a finished solve's outputs: `times`, with events those that it reached."""
         return self.times if self.events is None else tuple(self.events.times)

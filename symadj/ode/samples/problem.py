@@ -105,6 +105,11 @@ class SampleProblem(Problem):
         """The first times."""
         return self.times[0]
 
+    @property
+    def end(self) -> Any:
+        """The last ones."""
+        return self.times[-1:]
+
     def sample_controller(self) -> SampleController:
         """A fresh controller for one solve."""
         settings, ends = self.settings, self.at[:, [0, -1]]
