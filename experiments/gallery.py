@@ -41,6 +41,10 @@ MEASURES: Mapping[str, Sequence[str]] = {
         *("experiments/controllers.py", "experiments/controllers_problems.py"),
         *("experiments/controllers_solves.py", "experiments/users", "symadj/ode", "symadj/calls"),
     ),
+    "stiff": (
+        *("experiments/stiff.py", "experiments/stiff_problems.py", "experiments/stiff_solves.py"),
+        *(*SOLVES, "symadj/meters"),
+    ),
     "guidance": (
         *("experiments/guidance.py", "experiments/guidance_points.py", "symadj/guide"),
         *(*SOLVES, *MODELS, *TRAINS, "symadj/meters", "symadj/bench/peers"),
