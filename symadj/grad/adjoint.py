@@ -29,7 +29,7 @@ from symadj.ode.control import (
     ratio_of,
 )
 from symadj.ode.engine import Step, integrate
-from symadj.ode.methods import Attempt, explicit
+from symadj.ode.methods import Attempt, ImplicitRungeKutta, explicit
 from symadj.ode.once import first_order_only
 from symadj.ode.problem import Problem, StepList, stepping
 from symadj.ode.settings import OPTIONS_OF, SolverSettings
@@ -115,6 +115,14 @@ class Adjoint(OneNodeMethod):
                 "Take seminorm=true."
             )
         settings = self.settings(problem.settings)
+        if isinstance(settings.solver, ImplicitRungeKutta):
+            raise IncompatibleError(
+                "gradient=adjoint integrates y backward along with its adjoint, and the fields "
+                f"that method={settings.method} is for are unstable in that direction. Take "
+                "symplectic, aca, checkpoint or backprop, which are exact, or give the backward "
+                'solve an explicit method of its own: Adjoint(method="dopri5") (adjoint_method, '
+                "grad.method)."
+            )
         explicit(settings.solver, _NEEDED_BY)
         forward = _Forward(problem, settings, self, k0)
         ys = _AdjointFunction.apply(forward, y0, *problem.field.params)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from symadj.errors import InputError, NothingFits
+from symadj.errors import IncompatibleError, InputError, NothingFits
 from symadj.grad.aca import ACA
 from symadj.grad.back_through import uses_back
 from symadj.grad.backprop import Backprop
@@ -23,7 +23,7 @@ from symadj.grad.reversible import Reversible
 from symadj.grad.stores.revolve import schedules
 from symadj.grad.symplectic import Symplectic
 from symadj.ode.engine import Step
-from symadj.ode.methods import GeneralLinear
+from symadj.ode.methods import GeneralLinear, ImplicitRungeKutta
 from symadj.ode.problem import Problem, StepList
 from symadj.ode.stats import SolveStats
 from symadj.ranges import require
@@ -76,8 +76,15 @@ class Auto(GradientMethod):
         """By the method of the forecast.
 
         Raises:
+            IncompatibleError: an implicit method, whose linear systems are not in the forecast.
             NothingFits: no method is predicted to fit into the memory; its message has the table.
         """
+        if isinstance(problem.settings.solver, ImplicitRungeKutta):
+            raise IncompatibleError(
+                f"grad=auto with method={problem.settings.method}: what an implicit method's "
+                "linear systems take in memory and evaluations is not predicted. Take symplectic, "
+                "whose memory is least (store=revolve bounds it), aca, or backprop."
+            )
         known = self._look(problem, y0)
         self._open = [ref for ref in self._open if (one := ref()) is not None and one.waiting]
         self._most_open = max(self._most_open, len(self._open) + 1)

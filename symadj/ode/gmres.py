@@ -17,6 +17,8 @@ Apply = Callable[[Tensor], Tensor]
 
 CYCLES = 20
 """After so many restarts a system is given up."""
+_FEW = 8
+"""So many vectors have room from the beginning: a good preconditioner needs no more."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def gmres(
         if not beta < before:
             return Solved(x, before / norm, products)
         x = nearer
-        if beta <= tolerance * norm or beta > before / 2:
+        if beta <= tolerance * norm or beta > 0.9 * before:
             break
     return Solved(x, beta / norm, products)
 
@@ -77,7 +79,7 @@ def _cycle(
 ) -> tuple[Tensor, int]:
     """What to add to x, and the products that it took."""
     size = min(restart, residual.numel())
-    basis = residual.new_empty((size + 1, residual.numel()))
+    basis = residual.new_empty((min(size + 1, _FEW), residual.numel()))
     basis[0] = residual.reshape(-1) / beta
     columns: list[list[float]] = []
     rotations: list[tuple[float, float]] = []
@@ -107,6 +109,8 @@ def _cycle(
         rest[j] *= c
         if not abs(rest[j + 1]) > target or not radius > 0:
             break
+        if j + 1 == len(basis):
+            basis = torch.cat([basis, torch.empty_like(basis)])
         basis[j + 1] = w / length
     used = len(columns)
     weights = [0.0] * used

@@ -14,7 +14,7 @@ from symadj.errors import IncompatibleError, InputError
 from symadj.ode.field import Field, grad_or_none, vjp
 from symadj.ode.gmres import gmres
 from symadj.ode.layout import StateLayout
-from symadj.ode.methods import Block
+from symadj.ode.methods import Block, Unsolved
 
 MOST_UNKNOWNS = 512
 """Of one LU factorisation that is chosen without being asked for."""
@@ -256,8 +256,82 @@ def _jacobian(field: Field, rows: Rows, t: float, y: Tensor) -> Tensor:
         return rows.split(torch.stack(single)).transpose(0, 1)
 
 
+class Linearisation:
+    """The products J v with the Jacobian at (t, y), derivatives of the vector-Jacobian product.
+
+    The graph of w -> J^T w is kept; its derivative with respect to w, times v, is J v.
+    """
+
+    def __init__(self, field: Field, t: float, y: Tensor) -> None:
+        self.field = field
+        field.stats.jacobians += 1
+        leaves, values = field.graph_of(t, y)
+        with torch.enable_grad():
+            self._cotangents = [torch.zeros_like(v).requires_grad_() for v in values]
+            self._pulled = vjp(values, leaves, self._cotangents, create_graph=True)
+
+    def product(self, v: Tensor) -> Tensor:
+        """J v.
+
+        Raises:
+            IncompatibleError: the field cannot be differentiated twice.
+        """
+        self.field.stats.linear_products += 1
+        layout = self.field.layout
+        try:
+            parts = vjp(self._pulled, self._cotangents, layout.parts(v), retain_graph=True)
+        except RuntimeError as error:
+            raise IncompatibleError(
+                f"an implicit method needs products with func's Jacobian here, and func cannot be "
+                f"differentiated twice ({error}). Take linear_solver=dense or batched, with a "
+                "method whose stages are solved one after the other, such as kvaerno5."
+            ) from error
+        return layout.join(parts)
+
+
+def corrected(
+    at: Sequence[Linearisation],
+    block: Block,
+    h: float,
+    rhs: Tensor,
+    restart: int,
+    near: LinearSolver | None = None,
+) -> Tensor:
+    """(I - h J_i a_ij)^-1 rhs by GMRES, with a Jacobian of every stage or one for all.
+
+    Args:
+        at: where they are taken.
+        block: A.
+        h: the length of the step.
+        rhs: [s, *y].
+        restart: vectors that are kept.
+        near: the preconditioner.
+
+    Raises:
+        Unsolved: a tenth of rhs is left, or more.
+    """
+
+    def apply(x: Tensor) -> Tensor:
+        parts = x.unbind()
+        return torch.stack(
+            [
+                torch.sub(part, one.product(sum_of(terms, parts)), alpha=h)
+                for one, part, terms in zip(at, parts, block.terms, strict=True)
+            ]
+        )
+
+    precondition = None if near is None else (lambda r: near.solve(block, h, r))
+    solved = gmres(apply, rhs, tolerance=_FORCING, restart=restart, precondition=precondition)
+    if not solved.residual <= 0.1:
+        raise Unsolved(
+            f"GMRES did not solve the linear system of a Newton iteration: after {solved.products} "
+            f"products (gmres_restart={restart}) {solved.residual:.2g} of it is left"
+        )
+    return solved.x
+
+
 class Krylov:
-    """By GMRES with products J v, each a derivative of the vector-Jacobian product; no J is formed.
+    """By GMRES with products J v; no J is formed.
 
     Args:
         field: the field.
@@ -272,55 +346,23 @@ class Krylov:
     @property
     def linearised(self) -> bool:
         """Whether there is a point."""
-        return self._pulled is not None
+        return self._at is not None
 
     def release(self) -> None:
         """As `LinearSolver.release`."""
-        self._cotangents: list[Tensor] = []
-        self._pulled: list[Tensor] | None = None
+        self._at: Linearisation | None = None
 
     def linearise(self, t: float, y: Tensor) -> None:
-        """Keeps the graph of w -> J^T w at (t, y)."""
+        """Keeps the graph there."""
         self.release()
-        self.field.stats.jacobians += 1
-        leaves, values = self.field.graph_of(t, y)
-        with torch.enable_grad():
-            self._cotangents = [torch.zeros_like(v).requires_grad_() for v in values]
-            self._pulled = vjp(values, leaves, self._cotangents, create_graph=True)
-
-    def product(self, v: Tensor) -> Tensor:
-        """J v.
-
-        Raises:
-            IncompatibleError: the field cannot be differentiated twice.
-        """
-        assert self._pulled is not None
-        self.field.stats.linear_products += 1
-        layout = self.field.layout
-        try:
-            parts = vjp(self._pulled, self._cotangents, layout.parts(v), retain_graph=True)
-        except RuntimeError as error:
-            raise IncompatibleError(
-                f"linear_solver=gmres, and func cannot be differentiated twice ({error}). Take "
-                "linear_solver=dense or batched."
-            ) from error
-        return layout.join(parts)
+        self._at = Linearisation(self.field, t, y)
 
     def solve(self, block: Block, h: float, rhs: Tensor, *, transposed: bool = False) -> Tensor:
         """As `LinearSolver.solve`; of the transposed matrix rhs itself."""
         if transposed:
             return rhs
-
-        def apply(x: Tensor) -> Tensor:
-            products = [self.product(one) for one in x]
-            return torch.stack(
-                [
-                    torch.sub(one, sum_of(terms, products), alpha=h)
-                    for one, terms in zip(x, block.terms, strict=True)
-                ]
-            )
-
-        return gmres(apply, rhs, tolerance=_FORCING, restart=self.restart).x
+        assert self._at is not None
+        return corrected([self._at] * len(rhs), block, h, rhs, self.restart)
 
 
 def sum_of(terms: Sequence[tuple[int, float]], tensors: Sequence[Tensor]) -> Tensor:

@@ -5,6 +5,7 @@ E. Hairer, G. Wanner: "Solving Ordinary Differential Equations II", IV.8.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,13 @@ from symadj.errors import IncompatibleError, InputError, NewtonError
 from symadj.ode.control import error_scale, norm_of
 from symadj.ode.field import Field, vjp
 from symadj.ode.gmres import gmres
-from symadj.ode.linear_solvers import LinearSolver, solver_for, sum_of
+from symadj.ode.linear_solvers import (
+    Linearisation,
+    LinearSolver,
+    corrected,
+    solver_for,
+    sum_of,
+)
 from symadj.ode.methods import Attempt, Block, Evaluate, ImplicitRungeKutta, Unsolved
 from symadj.ode.methods.linear import combine
 from symadj.ode.once import first_order_only
@@ -55,9 +62,11 @@ class Newton:
     converge well: where the norm of dk falls by less than a factor of 10 it is taken anew at the
     iterate, where by less than 50 at the start of the next step. With theta the ratio of successive
     norms of h A dk, in units of the tolerance, the iteration ends where theta / (1 - theta) times
-    the norm is at most 1; or where the correction is rounding. It begins with the values of the
-    stage before, or those that the last step's collocation polynomial continues to, and once more
-    with zeros where that did not converge.
+    the norm is at most 1; or where the correction is rounding. Where stages that are solved
+    together converge slowly with a J taken at the iterate, so that one for all of them does not
+    do, each has its own: GMRES, preconditioned by the factors, with exact products. The iteration
+    begins with the values of the stage before, or those that the last step's collocation polynomial
+    continues to; where that does not converge, once more with a J taken there, and once with zeros.
 
     The linear systems of the adjoint, with the transposed Jacobians of every stage, are solved by
     GMRES, preconditioned by the transposed factors, with exact vector-Jacobian products.
@@ -96,7 +105,6 @@ class Newton:
         if self.linear is not None:
             self.linear.release()
         self.stale = False
-        self.rate: float | None = None
         self._at: float | None = None
         self._known: _Known | None = None
 
@@ -121,14 +129,17 @@ class Newton:
         return self._with_graph(evaluate, _System(method, attempt, block), ks)
 
     def _found(self, evaluate: Evaluate, system: _System) -> Tensor:
-        attempt = system.attempt
+        attempt, guess = system.attempt, self._guess(system)
         linear = self._ready(attempt.t0, attempt.y0)
-        try:
-            return self._iterate(evaluate, system, linear, self._guess(system))
-        except Unsolved:
-            self.stale = True
-            self._ready(attempt.t0, attempt.y0)
-        return self._iterate(evaluate, system, linear, torch.zeros_like(system.bases))
+        middle = len(system.times) // 2
+        with contextlib.suppress(Unsolved):
+            return self._iterate(evaluate, system, linear, guess)
+        self._linearise(system.times[middle], system.states(guess)[middle])
+        with contextlib.suppress(Unsolved):
+            return self._iterate(evaluate, system, linear, guess)
+        self._linearise(attempt.t0, attempt.y0)
+        self._at = attempt.t0
+        return self._iterate(evaluate, system, linear, torch.zeros_like(guess))
 
     def _ready(self, t: float, y: Tensor) -> LinearSolver:
         """The linear solver, with a Jacobian."""
@@ -143,7 +154,7 @@ class Newton:
     def _linearise(self, t: float, y: Tensor) -> None:
         assert self.linear is not None
         self.linear.linearise(t, y.detach())
-        self.stale, self.rate, self._at = False, None, None
+        self.stale, self._at = False, None
 
     def _guess(self, system: _System) -> Tensor:
         """Values to begin with."""
@@ -167,45 +178,44 @@ class Newton:
         y0, h = system.attempt.y0, system.attempt.h
         scale = error_scale(self.settings.tolerances, y0, y0).mul_(self.factor)
         n, before, size, worst = 0, math.nan, math.inf, 0.0
-        middle = len(system.block.stages) // 2
+        s, renewed = len(system.block.stages), 0
         for n in range(self.most):
             states = system.states(ks)
             values = [evaluate(t, y) for t, y in zip(system.times, states, strict=True)]
             self.field.stats.newton_iterations += 1
-            step = linear.solve(system.block, h, torch.stack(values) - ks)
+            rest = torch.stack(values) - ks
+            if s > 1 and renewed > 1:
+                points = zip(system.times, states, strict=True)
+                at = [Linearisation(self.field, t, y) for t, y in points]
+                step = corrected(at, system.block, h, rest, self.restart, linear)
+            else:
+                step = linear.solve(system.block, h, rest)
             ks = ks + step
             moves = system.moves(step)
             size = float(torch.stack([self.norm(move / scale) for move in moves]).amax())
             if not math.isfinite(size):
                 break
-            rate = size / before if n and before > 0 else self.rate
-            if size == 0 or (rate is not None and rate < 1 and self._enough(rate, size, n)):
+            # The first correction has no rate. That of an earlier solve says too little of it.
+            rate = size / before if n else 0.5
+            worst, before = max(worst, rate if n else 0.0), size
+            if size == 0 or (rate < 1 and rate / (1 - rate) * size <= 1):
                 self.stale = self.stale or worst > _STALE
                 return ks
-            if n == 0:
-                before = size
-                continue
-            assert rate is not None
-            before, worst = size, max(worst, rate)
-            self.rate = rate
-            if rate > _SLOW:
+            if n and rate > _SLOW:
                 ends = system.states(ks)
                 if rate > 0.5 and _rounding(moves, ends):
                     return ks
-                if rate > 2 and n > 2:
+                if rate > 2:
                     break
-                self._linearise(system.times[middle], ends[middle])
+                if renewed < 2 or s == 1:
+                    self._linearise(system.times[s // 2], ends[s // 2])
+                renewed += 1
         raise Unsolved(
             f"Newton's method did not solve the equations of a step of {system.method.name}: after "
             f"{n + 1} iterations (max_newton={self.most}) the last correction is "
             f"{size * self.relative:.2g}, relative to the state, and newton_tol="
             f"{self.relative:.2g}"
         )
-
-    def _enough(self, rate: float, size: float, n: int) -> bool:
-        contraction = rate / (1 - rate)
-        # A rate of an earlier solve is trusted less.
-        return (contraction if n else max(contraction, 1e-16) ** 0.8) * size <= 1
 
     def _with_graph(self, evaluate: Evaluate, system: _System, ks: Tensor) -> Sequence[Tensor]:
         """The values as functions of all that the equations depend on."""

@@ -270,7 +270,6 @@ def test_an_option_of_another_method_is_warned_of_and_ignored() -> None:
     [
         ("implicit_adams", ["multistep", "'rk4'", "'dopri5'"]),
         ("scipy_solver", ["SciPy", "solve_ivp"]),
-        ("radauIIA5", ["implicit", "not in this version", "'dopri5'"]),
         ("dopry5", ["unknown method", "Did you mean 'dopri5'"]),
         (5, ["unknown method 5"]),
     ],
