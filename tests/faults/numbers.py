@@ -28,6 +28,7 @@ TINY = (
 )
 PLANE = ("data=toy2d", "data.size=20", "model.hidden=[4]")
 BODIES = ("data=two_body", "data.samples=2", "model.hidden=[4]")
+BALLS = ("data=bouncing_ball", "data.samples=10", "data.impacts=2")
 GRID = (
     *("data=kdv", "data.trajectories=2", "data.steps=4", "data.data_dir=cache"),
     "model.hidden=[4]",
@@ -49,6 +50,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "double_pendulum": ("data=double_pendulum", "data.samples=3", "model.hidden=[4]"),
         "lorenz63": ("data=lorenz63", "data.samples=3", "model.hidden=[4]"),
         "two_body": BODIES,
+        "bouncing_ball": BALLS,
         "patches": (
             *("data=patches", "data.train=20", "data.val=20", "data.test=20"),
             "model.hidden=[4]",
@@ -62,8 +64,9 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "node_conv": (*GRID, "model=node_conv"),
         "hnn": BODIES,
         "node_mlp": (*BODIES, "model=node_mlp"),
+        "bouncing_ball": BALLS,
     },
-    "task": {"density": PLANE, "physics": BODIES},
+    "task": {"density": PLANE, "physics": BODIES, "impacts": BALLS},
     "solver": {"dopri5": PLANE, "rk4": (*PLANE, "solver=rk4", "solver.num_steps=2")},
     "grad": {
         "symplectic": PLANE,
