@@ -134,6 +134,7 @@ def _seed(what: str) -> Range:
 _SIZE = {"low": 8, "high": 2**62, "size": True}
 _SPACING = Range("the distance of grid points", 1e-9, 1e9, null="that of the data, if any")
 _HORIZON = _count("the number of intervals in a training window", high=WIDE)
+_GRAVITY = Range("the gravity", 1e-3, 1e6, unit="m/s^2")
 _WIDTHS = _count("the widths of the hidden layers", high=WIDE, each=True)
 
 RANGES: Mapping[str, Range] = {
@@ -246,6 +247,9 @@ RANGES: Mapping[str, Range] = {
     "model.wrong_by": Range("the factor that constants start wrong by", 1e-3, 1e3),
     "model.kernel": _count("the number of grid points that the first layer sees", high=999),
     "model.dx": _SPACING,
+    "model.gravity": _GRAVITY,
+    "model.restitution": Range("the first coefficient of restitution", 1e-3, 1, below=True),
+    "model.drag": Range("the first drag of the air", 1e-6, 1e3, unit="1/s"),
     "model.scales": _count("the number of resolutions", high=30, null="as many as fit"),
     "model.classes": _count("the number of classes", 0, 10**6, null="those of the data, if any"),
     "model.width": _count("the width of the layers", high=WIDE),
@@ -292,6 +296,10 @@ RANGES: Mapping[str, Range] = {
     "way.clip": Range("the largest norm of the gradient", 1e-12, 1e12, null="not clipped"),
     "way.seed": _seed("the noise"),
     "data.seed": _seed("the data"),
+    "data.impacts": _count("the number of impacts of a ball", 2, 1000),
+    "data.gravity": _GRAVITY,
+    "data.restitution": Range("the coefficient of restitution", 1e-3, 1),
+    "data.drag": Range("the drag of the air", 1e-3, 1e3, zero=True, unit="1/s"),
     "data.size": _count("the number of points in each of the fixed sets"),
     "data.dim": _count("the number of entries of a point", high=10**6),
     "data.modes": _count("the number of modes", high=1000),

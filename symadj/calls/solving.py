@@ -101,6 +101,26 @@ class Solution:
     events: EventTimes | None = None
     samples: SampleCounts | None = None
 
+    def at_event(self) -> EventTimes:
+        """The events of a solve that was to end at one.
+
+        Raises:
+            NoEventError: it has gone to its end.
+        """
+        if self.events is not None and self.events.ended:
+            return self.events
+        ys = self.ys if isinstance(self.ys, tuple) else (self.ys,)
+        raise NoEventError(
+            f"there was no event before t={self.steps.end:.9g}, where the solve ended. Look "
+            "whether the event function can become zero, or go on for longer",
+            phase="forward",
+            t=self.steps.end,
+            h=float(self.steps.h[-1]),
+            steps=len(self.steps),
+            rejects=self.stats.rejected,
+            largest=max(float(y[-1].detach().abs().amax()) for y in ys if y.numel()),
+        )
+
 
 @beside_the_compiler
 def solve_with(
@@ -252,21 +272,8 @@ def solve_until(
             rejects=error.rejects,
             largest=error.largest,
         ) from error
-    events, steps, stats = solution.events, solution.steps, solution.stats
-    assert events is not None
-    ys = (solution.ys,) if layout.bare else solution.ys
-    if not events.ended:
-        raise NoEventError(
-            f"the event function was not zero before t_end={end:.9g}. Look whether it can become "
-            "zero, or go on for longer",
-            phase="forward",
-            t=end,
-            h=float(steps.h[-1]),
-            steps=len(steps),
-            rejects=stats.rejected,
-            largest=max(float(y[-1].detach().abs().amax()) for y in ys if y.numel()),
-        )
-    there = (events.ys,) if layout.bare else events.ys
+    events = solution.at_event()
+    ys, there = ((p,) if layout.bare else p for p in (solution.ys, events.ys))
     states = [torch.cat([y[:1], z]) for y, z in zip(ys, there, strict=True)]
     return events.t[0].to(t0.dtype), states[0] if layout.bare else tuple(states)
 

@@ -103,8 +103,7 @@ class EventSearch:
 
     After every accepted step each entry of every event function is evaluated at its end. One whose
     sign has turned has a zero inside the step, which is found on the step's continuous extension to
-    the resolution of the time: by regula falsi with Illinois' weights, and bisection where that
-    does not shrink the bracket. The event's time is the first one at which the entry has its new
+    the resolution of the time. The event's time is the first one at which the entry has its new
     sign or is zero. Two zeros of one entry in one step go unseen; a `max_step` is the cure.
 
     At the start of a solve a zero is no event: the entry is taken to have the sign that it has just
@@ -141,7 +140,7 @@ class EventSearch:
         """Forgets what was found; the list of output times that grows from here on."""
         self.times = list(self.asked)
         self.found: list[Found] = []
-        self._sides: Tensor | None = None
+        self._last: Tensor | None = None
         self._owners: list[tuple[int, int]] = []
         self._ways = torch.empty(0)
         return self.times
@@ -172,28 +171,29 @@ class EventSearch:
         def values(t: float) -> Tensor:
             return self._values(t, _state(evaluate, solver, attempt, t), progress)
 
-        first = self._sides is None
-        sides = values(start).sign() if self._sides is None else self._sides
+        first = self._last is None
+        t, at_t = start, values(start) if self._last is None else self._last
+        sides = at_t.sign()
         for i in () if bool(sides.all()) else torch.nonzero(sides == 0).flatten().tolist():
             sides[i] = self._side_after(evaluate, solver, attempt, i)
             if sides[i] == 0 and first:
                 raise self._no_side(i, start)
-        after = values(end)
+        self._last = after = values(end)
         crossed = (after * sides <= 0) & (sides != 0) & (self._ways * sides <= 0)
         while bool(crossed.any()):
-            weights = sides.masked_fill(~crossed, 0.0)
 
-            def least(t: float, weights: Tensor = weights) -> float:
-                return float((weights * values(t))[weights != 0].min())
+            def least(g: Tensor) -> float:
+                return float((g * sides)[crossed].min())
 
-            t = _first_below_zero(least, start, end)
-            at = (weights * values(t)).masked_fill(~crossed, math.inf)
-            entry = int(at.argmin())
+            # What is zero at the time of the event before happens at that very time.
+            if t == start or least(at_t) > 0:
+                t = _first_below_zero(lambda t: least(values(t)), t, end, least(at_t), least(after))
+                at_t = after if t == end else values(t)
+            entry = int((at_t * sides).masked_fill(~crossed, math.inf).argmin())
             self._add(entry, t, solver.slope(evaluate, attempt, _theta(attempt, t)).detach())
             if self.ended:
                 return
             crossed[entry] = False
-        self._sides = after.sign()
 
     def rate(self, found: Found, y: Tensor) -> Tensor:
         """dg/dt = g_t + g_y . du/dt along the solution, where that is at `y`."""
@@ -285,35 +285,46 @@ def _state(evaluate: Evaluate, solver: StepMethod, attempt: Attempt, t: float) -
     return solver.dense(evaluate, attempt, [_theta(attempt, t)])[0]
 
 
-def _first_below_zero(function: Callable[[float], float], above: float, below: float) -> float:
+def _first_below_zero(
+    function: Callable[[float], float], above: float, below: float, low: float, high: float
+) -> float:
     """A time at which a function is not positive, next to one at which it is.
 
+    By inverse quadratic interpolation through the last three points where that can be trusted, by
+    bisection elsewhere (Chandrupatla, Advances in Engineering Software 28, 1997).
+
     Args:
-        function: not positive at `below`.
+        function: the function.
         above: where it is positive, or zero and positive just after.
-        below: the other end.
+        below: where it is not.
+        low: its value at `above`.
+        high: that at `below`.
     """
-    low, high = function(above), function(below)
-    width, slow, moved = math.inf, 0, 0
+    # The newest point, the other end of the bracket, and the point before.
+    a, b, c, fa, fb, fc = below, above, above, high, low, low
+    share = 0.5
     while True:
-        middle = above + (below - above) / 2
-        if middle in (above, below):
-            return below
-        gap, least = abs(below - above), 2 * math.ulp(max(abs(above), abs(below)))
-        if gap <= 2 * least or slow > 2 or low <= 0:
-            t, slow = middle, 0
-        else:
-            # Never nearer to an end than `least`, so that both ends close in on the zero.
-            share = min(max(low / (low - high), least / gap), 1 - least / gap)
-            t = above + share * (below - above)
+        middle = a + (b - a) / 2
+        if middle in (a, b):
+            return a if fa <= 0 else b
+        # Never nearer to an end than this, so that both ends close in on the zero.
+        least = 2 * math.ulp(max(abs(a), abs(b))) / abs(b - a)
+        t = middle if least > 0.25 else a + min(max(share, least), 1 - least) * (b - a)
         value = function(t)
-        if value > 0:
-            above, low = t, value
-            high = high / 2 if moved > 0 else high
-            moved = 1
+        if (value > 0) == (a == above):
+            c, fc = a, fa
         else:
-            below, high = t, value
-            low = low / 2 if moved < 0 else low
-            moved = -1
-        slow = slow + 1 if abs(below - above) > width / 2 else 0
-        width = abs(below - above)
+            c, fc, b, fb = b, fb, a, fa
+        a, fa = t, value
+        above = a if value > 0 else above
+        share = _inverse_quadratic(a, b, c, fa, fb, fc)
+
+
+def _inverse_quadratic(a: float, b: float, c: float, fa: float, fb: float, fc: float) -> float:
+    """Where between a (0) and b (1) the zero lies by three points; in doubt, in the middle."""
+    if fa in (fb, fc) or fb == fc:
+        return 0.5
+    xi, phi = (a - b) / (c - b), (fa - fb) / (fc - fb)
+    if not (phi * phi < xi and (1 - phi) * (1 - phi) < 1 - xi):
+        return 0.5
+    return fa / (fb - fa) * fc / (fb - fc) + (c - a) / (b - a) * fa / (fc - fa) * fb / (fc - fb)

@@ -21,6 +21,7 @@ from symadj.data.physics.snapshots import SnapshotData
 from symadj.errors import InputError, SolveError
 from symadj.grad import GradientMethod
 from symadj.memory import require_memory
+from symadj.ode.events import Events
 from symadj.ode.layout import State
 from symadj.ode.settings import SolverSettings
 from symadj.ode.user_function import Func
@@ -133,11 +134,16 @@ class NamingIntegrator(Integrator):
         self._settings = settings
 
     def solve(
-        self, func: Func, y0: State, t: Tensor, params: Sequence[Tensor] | None = None
+        self,
+        func: Func,
+        y0: State,
+        t: Tensor,
+        params: Sequence[Tensor] | None = None,
+        events: Events | None = None,
     ) -> Solution:
         """`Integrator.solve`."""
         try:
-            return super().solve(func, y0, t, params)
+            return super().solve(func, y0, t, params, events)
         except InputError as error:
             error.args = (with_full_keys(str(error), "solver", self._settings),)
             raise

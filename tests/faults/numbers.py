@@ -28,6 +28,7 @@ TINY = (
 )
 PLANE = ("data=toy2d", "data.size=20", "model.hidden=[4]")
 BODIES = ("data=two_body", "data.samples=2", "model.hidden=[4]")
+BALLS = ("data=bouncing_ball", "data.samples=10", "data.impacts=2")
 GRID = (
     *("data=kdv", "data.trajectories=2", "data.steps=4", "data.data_dir=cache"),
     "model.hidden=[4]",
@@ -53,6 +54,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "robertson": STIFF,
         "van_der_pol": ("data=van_der_pol", *STIFF[1:]),
         "two_body": BODIES,
+        "bouncing_ball": BALLS,
         "patches": (
             *("data=patches", "data.train=20", "data.val=20", "data.test=20"),
             "model.hidden=[4]",
@@ -71,8 +73,9 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "classifier_conv": (
             *("data=digits", "task=classify", "model=classifier_conv", "model.channels=[2]"),
         ),
+        "bouncing_ball": BALLS,
     },
-    "task": {"density": PLANE, "physics": BODIES, "classify": CLASSES},
+    "task": {"density": PLANE, "physics": BODIES, "classify": CLASSES, "impacts": BALLS},
     "solver": {"dopri5": PLANE, "rk4": (*PLANE, "solver=rk4", "solver.num_steps=2")},
     "grad": {
         "symplectic": PLANE,

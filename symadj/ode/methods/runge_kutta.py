@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 
+import numpy as np
 from torch import Tensor
 
 from symadj.errors import IncompatibleError
@@ -150,12 +152,14 @@ class TableauMethod(StepMethod):
 
     def slope(self, evaluate: Evaluate, attempt: Attempt, theta: float) -> Tensor:
         """sum_i b_i'(theta) k_i."""
-        rows = [self.tableau.dense_weights(node) for node in NODES]
-        each = zip(*rows, strict=True)
-        mine = slope_weights(theta)
-        weights = [sum(w * b for w, b in zip(mine, bs, strict=True)) for bs in each]
+        weights = (np.asarray(slope_weights(theta)) @ self.at_nodes).tolist()
         self.fill(evaluate, attempt, self.tableau.closure(weights))
         return weighted_sum(1.0, terms_of(weights), attempt.ks)
+
+    @cached_property
+    def at_nodes(self) -> np.ndarray:
+        """b_i(theta) at the theta of `slope_weights`, a row for each."""
+        return np.asarray([self.tableau.dense_weights(node) for node in NODES])
 
 
 class RungeKutta(TableauMethod):
