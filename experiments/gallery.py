@@ -41,6 +41,7 @@ MEASURES: Mapping[str, Sequence[str]] = {
         *("experiments/controllers.py", "experiments/controllers_problems.py"),
         *("experiments/controllers_solves.py", "experiments/users", "symadj/ode", "symadj/calls"),
     ),
+    "zoo": ("experiments/zoo.py", *SOLVES, "symadj/meters"),
     "bench/traces": (*SOLVES, *MODELS, *COSTS),
     "digits": (*SOLVES, *MODELS, *TRAINS),
     "gallery/checkerboard": (*SOLVES, *MODELS, *TRAINS),
