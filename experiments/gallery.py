@@ -49,6 +49,7 @@ MEASURES: Mapping[str, Sequence[str]] = {
         *("experiments/guidance.py", "experiments/guidance_points.py", "symadj/guide"),
         *(*SOLVES, *MODELS, *TRAINS, "symadj/meters", "symadj/bench/peers"),
     ),
+    "zoo": ("experiments/zoo.py", *SOLVES, "symadj/meters"),
     "bench/traces": (*SOLVES, *MODELS, *COSTS),
     "digits": (*SOLVES, *MODELS, *TRAINS),
     "gallery/checkerboard": (*SOLVES, *MODELS, *TRAINS),
