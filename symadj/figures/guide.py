@@ -96,14 +96,17 @@ def loss_over_uses(history: pd.DataFrame) -> Figure:
     """The mean loss of the samples and its range over them, against the uses of the gradient.
 
     Args:
-        history: columns "iteration", "loss", "loss_least" and "loss_most".
+        history: columns "iteration", "loss", "loss_least", "loss_most" and, of the least loss that
+            each sample has had, the mean, "loss_kept"; NaN where that is not what is kept.
     """
     figure = new_figure(PAGE_WIDTH * 0.6, 2.6)
     ax = figure.subplots()
     x = history["iteration"]
     ax.fill_between(x, history["loss_least"], history["loss_most"], color=AFTER, alpha=0.15,
                     linewidth=0, label="all samples")  # fmt: skip
-    ax.plot(x, history["loss"], color=AFTER, label="mean")
+    ax.plot(x, history["loss"], color=AFTER, label="mean, as tried")
+    if history["loss_kept"].notna().any():
+        ax.plot(x, history["loss_kept"], color=WANTED, label="mean of the best so far")
     dress(ax, "gradients used", "loss")
     log_if_wide(ax, "y", history["loss"])
     ax.legend(frameon=False, fontsize=FONT_SIZE)

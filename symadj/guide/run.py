@@ -128,7 +128,7 @@ class Guiding:
         record = self._record(directory, config, asked)
         write_text(directory / CONFIG, to_yaml(config))
         record.save(directory / RECORD)
-        recorder = Recorder(self.sampler, self.uses)
+        recorder = Recorder(self.sampler, self.uses, self.way.keeps_best)
         try:
             before = sampled(self.sampler, self.goal, self.x0)
             record.memory = self._memory()
@@ -216,17 +216,16 @@ class Guiding:
     def _figures(self, before: Guided, guided: Guided) -> dict[str, Figure]:
         data = self.run.parts.data
         if data.image_shape is not None:
-            target = self.goal.target()
-            sheets = [("before", _images(data, before.x1))]
-            if target is not None:
-                sheets.append(("given", target.cpu().float().numpy()))
-            sheets.append((f"after ({self.goal.description})", _images(data, guided.x1)))
+            given, truth = self.goal.target(), self.goal.truth()
+            sheets = {"before": data.to_images(before.x1), "given": given}
+            sheets |= {"after": data.to_images(guided.x1), "truth": truth}
+            shown = [(k, v.cpu().float().numpy()) for k, v in sheets.items() if v is not None]
             ways = [
-                (title, np.stack([_images(data, x) for x in found.path]), found.times.tolist())
+                (title, _images(data, found.path), found.times.tolist())
                 for title, found in (("unguided", before), ("guided", guided))
             ]
             return {
-                "before_after": image_sheets(sheets),
+                "before_after": image_sheets(shown),
                 "states": states_on_the_way(ways),
             }
         if data.dim < 2:
@@ -245,6 +244,7 @@ class Recorder:
     Args:
         sampler: whose solves are counted.
         uses: how many there will be.
+        keeps_best: whether a sample stays where its loss was least.
 
     Attributes:
         rows: of history.csv.
@@ -252,8 +252,9 @@ class Recorder:
         wall: seconds since the beginning.
     """
 
-    def __init__(self, sampler: Sampler, uses: int) -> None:
-        self.sampler, self.uses = sampler, uses
+    def __init__(self, sampler: Sampler, uses: int, keeps_best: bool = False) -> None:
+        self.sampler, self.uses, self.keeps_best = sampler, uses, keeps_best
+        self._least = torch.tensor(torch.inf)
         self.rows: list[dict[str, Any]] = []
         self.stats = SolveStats()
         self.wall = 0.0
@@ -282,16 +283,17 @@ class Recorder:
         loss, least, most = (float(v) for v in (losses.mean(), losses.min(), losses.max()))
         wall = time.perf_counter() - self._started
         counts = stats.as_dict()
-        self.rows.append(
-            {"iteration": number, "wall": wall, "loss": loss, "loss_least": least,
-             "loss_most": most, "seconds": seconds, **{name: counts[name] for name in COUNTS}}
-        )  # fmt: skip
+        self._least = torch.minimum(self._least.to(losses), losses)
+        kept = float(self._least.mean()) if self.keeps_best else math.nan
+        row = {"iteration": number, "wall": wall, "loss": loss, "loss_least": least}
+        row |= {"loss_most": most, "loss_kept": kept, "seconds": seconds}
+        self.rows.append(row | {name: counts[name] for name in COUNTS})
         self._progress.iteration(Row(number, wall, loss, seconds, stats, lr=math.nan))
 
     def frame(self) -> pd.DataFrame:
         """history.csv."""
-        names = ("iteration", "wall", "loss", "loss_least", "loss_most", "seconds", *COUNTS)
-        return pd.DataFrame(self.rows, columns=list(names))
+        head = ("iteration", "wall", "loss", "loss_least", "loss_most", "loss_kept", "seconds")
+        return pd.DataFrame(self.rows, columns=[*head, *COUNTS])
 
 
 def subject_of(parts: Parts, n: int, classifier: Callable[[str, str], torch.nn.Module]) -> Subject:
@@ -309,5 +311,6 @@ def subject_of(parts: Parts, n: int, classifier: Callable[[str, str], torch.nn.M
     )
 
 
-def _images(data: Any, x: Tensor) -> Any:
-    return data.to_images(x).cpu().float().numpy()
+def _images(data: Any, path: Tensor) -> Any:
+    """The images [T, n, height, width] of states [T, n, dim]."""
+    return torch.stack([data.to_images(x) for x in path]).cpu().float().numpy()

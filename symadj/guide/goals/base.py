@@ -64,7 +64,11 @@ class Goal(ABC):
         return {}
 
     def target(self) -> Tensor | None:
-        """What is wanted, as images [n, height, width], a NaN where nothing is; None: no images."""
+        """What is given, as images [n, height, width], a NaN where nothing is; None: no images."""
+        return None
+
+    def truth(self) -> Tensor | None:
+        """The images that it was made of, [n, height, width]; None: of none."""
         return None
 
 
@@ -128,3 +132,7 @@ class Measurement(Goal):
     def target(self) -> Tensor | None:
         """`Goal.target`: what was measured."""
         return self.seen(self.y)
+
+    def truth(self) -> Tensor | None:
+        """`Goal.truth`: the references."""
+        return self.reference

@@ -24,9 +24,11 @@ class Way(ABC):
 
     Attributes:
         moves_weights: whether it changes the field's parameters, and not the samples one by one.
+        keeps_best: whether it comes to the least loss that each sample has had.
     """
 
     moves_weights: ClassVar[bool] = False
+    keeps_best: ClassVar[bool] = False
 
     @abstractmethod
     def uses(self, sampler: Sampler) -> int:

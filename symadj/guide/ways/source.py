@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,8 @@ class Source(Way):
     Raises:
         InputError: an unknown optimizer or a number out of its range.
     """
+
+    keeps_best: ClassVar[bool] = True
 
     def __init__(
         self,
