@@ -63,7 +63,7 @@ class TorchField(nn.Module):
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         """dy/dt; the time does not matter."""
-        return self.formula(torch, y, self.p)
+        return self.formula(torch, y, dict(self.p.items()))
 
 
 def _van_der_pol(xp: Any, y: Array, p: Mapping[str, Array]) -> Array:

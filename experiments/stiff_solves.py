@@ -62,23 +62,21 @@ def _forward(
     problem: StiffProblem, exact: np.ndarray, method: str, tolerance: float, repeats: int
 ) -> Row:
     field = TorchField(problem)
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        try:
-            with torch.no_grad():
-                solution = _solve(problem, field, method, tolerance, "symplectic")
-        except SolveError as error:
-            return {"status": type(error).__name__, "message": str(error)}
-        seconds.append(time.perf_counter() - started)
-    stats = solution.stats
+
+    def once() -> Any:
+        with torch.no_grad():
+            return _solve(problem, field, method, tolerance, "symplectic")
+
+    try:
+        seconds, solution = timed(once, repeats)
+    except SolveError as error:
+        return {"status": type(error).__name__, "message": str(error)}
+    counts = solution.stats.as_dict()
     return {
         "status": "ok",
-        "seconds": median(seconds),
-        "evaluations": stats.forward,
-        **{name: count for name, count in stats.as_dict().items() if name in IMPLICIT_COUNTS},
-        "accepted": stats.accepted,
-        "rejected": stats.rejected,
+        "seconds": seconds,
+        "evaluations": counts["forward"],
+        **{name: counts[name] for name in ("accepted", "rejected", *IMPLICIT_COUNTS)},
         "error": problem.error(solution.ys.numpy(), exact),
     }
 

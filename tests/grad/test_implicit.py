@@ -60,6 +60,7 @@ def oracle(
 
         ks = torch.zeros(len(b) * y0.numel(), dtype=y0.dtype)
         move = torch.full_like(ks, torch.inf)
+        matrix: Any = None
         while move.norm() > 1e-13 * ks.norm():
             matrix = torch.autograd.functional.jacobian(residual, ks)
             move = torch.linalg.solve(matrix, residual(ks).detach())
