@@ -53,8 +53,8 @@ class SystemConstants(nn.Module):
         """du/dt of u [..., dim]; the time does not matter."""
         return replace(self.system, **self.constants).derivative(u)
 
-    def wrong_by(self) -> float:
-        """The largest factor, above 1, between a constant and its true value."""
-        true = [math.log(getattr(self.system, name)) for name in self.system.constants]
-        away = (theta - log for theta, log in zip(self.theta.tolist(), true, strict=True))
-        return math.exp(max(map(abs, away)))
+    def ratios(self) -> dict[str, float]:
+        """Each constant over its true value, by name."""
+        names = self.system.constants
+        learnt = zip(names, self.theta.tolist(), strict=True)
+        return {name: math.exp(log) / getattr(self.system, name) for name, log in learnt}

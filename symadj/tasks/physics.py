@@ -159,7 +159,7 @@ class Physics(Task):
             "loss"; where the true system is known "derivative_mse", the mean of
             (model(u) - du/dt)^2 over states and entries, in squared units of the state over time,
             at the starts of the windows; of a model that learns the system's constants
-            "constants_wrong_by", the largest factor between one of them and its true value.
+            "NAME_ratio", each of them over its true value.
         """
         starts = self._spread(x)[:, 0]
         return self._scores(model, x, starts, data, integrator, batch_size)
@@ -204,7 +204,7 @@ class Physics(Task):
             scores = {"loss": loss}
             scores["derivative_mse"] = _derivative_mse(model, states, data, batch_size)
         if isinstance(model, SystemConstants):
-            scores["constants_wrong_by"] = model.wrong_by()
+            scores |= {f"{name}_ratio": ratio for name, ratio in model.ratios().items()}
         return scores
 
     def tables(self) -> dict[str, pd.DataFrame]:
