@@ -44,7 +44,7 @@ from symadj.report.names import MISSING
 from symadj.terminal import say
 from symadj.units import format_bytes
 
-SECONDS = 300.0  # of the preset cpu: an estimate from the smallest one, on one core
+SECONDS = 300.0  # of the preset cpu, about, on one core
 BASE = "backprop"
 GRADS: dict[str, Callable[[], GradientMethod]] = {
     **{name: GRADIENTS[name] for name in (BASE, "checkpoint", "aca", "adjoint", "symplectic")},
@@ -136,7 +136,7 @@ class Size:
 
 
 FEW = ("dopri5", "reversible_heun", *IMPLICIT[:1])
-SIZES = {"cpu": Size(64, 8, 64, 20, 5), "smoke": Size(3, 2, 4, 2, 1, FEW)}
+SIZES = {"cpu": Size(64, 8, 64, 10, 5), "smoke": Size(3, 2, 4, 2, 1, FEW)}
 
 
 def fields(size: Size) -> dict[str, tuple[nn.Module, State]]:

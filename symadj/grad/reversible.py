@@ -27,7 +27,7 @@ class Reversible(ReplayMethod):
     Of N steps their N + 1 times are kept (numbers), and the states at the last one's end. The
     states at a step's start are reconstructed from those at its end, and cotangents pulled back
     through the same evaluations, one use's graph at a time (see
-    `symadj.grad.back_through.StepCotangents`). In exact arithmetic the gradient is that of the
+    `symadj.grad.back_through.WayBack`). In exact arithmetic the gradient is that of the
     discrete solution; in floating point the reconstruction's rounding is in it, which a method may
     amplify. It is measured: `Solution.stats.reversal_error` is the root mean square of the
     reconstructed y0 less y0, over that of y0, after the backward pass.
