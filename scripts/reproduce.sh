@@ -28,7 +28,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/common.sh
 
-ALL=(table1 table2 table3 table4 tolerance likelihood times rounding steps peers controllers
+ALL=(table1 table2 table3 table4 tolerance likelihood times rounding steps peers controllers events
   bench/traces digits gallery/checkerboard)
 PEERS='peers=[torchdiffeq,diffrax]'
 
@@ -133,7 +133,7 @@ command_of() {
 
 # Whether an experiment is measured in one go, and cannot be cut in two.
 at_once() {
-  [[ $1 == table1 || $1 == controllers ]]
+  [[ $1 == table1 || $1 == controllers || $1 == events ]]
 }
 
 # Whether a result is finished.
