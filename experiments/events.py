@@ -177,6 +177,7 @@ def figure_of(points: pd.DataFrame, names: list[str]) -> Figure:
             markersize=3, linewidth=1, label=name,
         )  # fmt: skip
     axes[2].axhline(1.0, color="#1A1A1A", linewidth=0.6)
+    axes[2].set_yscale("log")
     axes[2].legend(fontsize=6, frameon=False)
     dress(axes[0], "time (s)", "height (m)", PANELS[0])
     dress(axes[1], "place x", "velocity v", PANELS[1])
