@@ -4,7 +4,7 @@
     python experiments/events.py --dry-run     say how long that takes, learn nothing
     python experiments/events.py --redraw      table and figure from the saved records
 
-The ball: gravity, restitution and drag from the times and places of the first three impacts of 160
+The ball: gravity, restitution and drag from the times and places of the first three impacts of 240
 balls, observed with noise. The cart: x'' = u with u = -1 from (1, 0) until x + k v |v| = 0, then
 u = 1 until it stands; k is learnt from the place where it comes to rest, which is the origin for
 k = 1/2. Every gradient goes through the times of events (docs/events.md). Nothing is timed.
@@ -189,7 +189,7 @@ def figure_of(points: pd.DataFrame, names: list[str]) -> Figure:
 def notes(points: pd.DataFrame) -> list[str]:
     """What a reader must know."""
     return [
-        "float64, dopri5 (ball: rtol 1e-6, cart: 1e-7), gradient symplectic. Ball: 160 to train "
+        "float64, dopri5 (ball: rtol 1e-6, cart: 1e-7), gradient symplectic. Ball: 240 to train "
         f"on, batches of {BATCH}, times and places with noise of 0.01 s and m."
     ]
 
