@@ -84,7 +84,9 @@ def divide(search: EventSearch, ys: Tensor) -> tuple[Tensor, EventTimes]:
     """
     layout, asked = search.layout, set(search.asked)
     wanted = [i for i, t in enumerate(search.times) if t in asked]
-    moved = [_moving(search, found, ys[search.index(found.t)]) for found in search.found]
+    # One node of the graph for all of them, which an index each would not be.
+    each = ys.unbind()
+    moved = [_moving(search, found, each[search.index(found.t)]) for found in search.found]
     times = [t for t, _ in moved]
     states = [y for _, y in moved]
     at = {"dtype": torch.float64, "device": layout.device}

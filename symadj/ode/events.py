@@ -174,10 +174,10 @@ class EventSearch:
         first = self._last is None
         t, at_t = start, values(start) if self._last is None else self._last
         sides = at_t.sign()
-        for i in () if bool(sides.all()) else torch.nonzero(sides == 0).flatten().tolist():
-            sides[i] = self._side_after(evaluate, solver, attempt, i)
-            if sides[i] == 0 and first:
-                raise self._no_side(i, start)
+        if not bool(sides.all()):
+            self._sides_after(evaluate, solver, attempt, sides)
+            if first and not bool(sides.all()):
+                raise self._no_side(int((sides == 0).int().argmax()), start)
         self._last = after = values(end)
         crossed = (after * sides <= 0) & (sides != 0) & (self._ways * sides <= 0)
         while bool(crossed.any()):
@@ -238,13 +238,15 @@ class EventSearch:
             raise progress.failure(NonFiniteError, f"{name} is infinite or NaN at t={t:.9g}")
         return whole
 
-    def _side_after(
-        self, evaluate: Evaluate, solver: StepMethod, attempt: Attempt, entry: int
-    ) -> float:
-        """The sign just after the start of a step at which this entry is zero."""
-        slope = solver.slope(evaluate, attempt, 0.0).detach()
-        found = Found(*self._owners[entry], attempt.t0, slope)
-        return float(self.rate(found, solver.y_of(attempt.y0)).sign()) * self.sign
+    def _sides_after(
+        self, evaluate: Evaluate, solver: StepMethod, attempt: Attempt, sides: Tensor
+    ) -> None:
+        """In place of zeros, the signs of the entries just after the start of a step."""
+        slope, y0 = solver.slope(evaluate, attempt, 0.0).detach(), solver.y_of(attempt.y0)
+        for i in torch.nonzero(sides == 0).flatten().tolist():
+            event, entry = self._owners[i]
+            rate = self.rate(Found(event, entry, attempt.t0, slope), y0)
+            sides[i] = float(rate.sign()) * self.sign
 
     def _no_side(self, entry: int, t: float) -> InputError:
         event, place = self._owners[entry]

@@ -40,7 +40,7 @@ class BouncingBallData(VectorData):
 
     def __init__(
         self,
-        samples: int = 200,
+        samples: int = 300,
         impacts: int = 3,
         gravity: float = 9.81,
         restitution: float = 0.8,
