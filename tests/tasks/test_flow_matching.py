@@ -17,8 +17,9 @@ from symadj.data.physics.oscillators import MassSpring
 from symadj.data.toy2d import Toy2D
 from symadj.errors import InputError
 from symadj.models.cnf import CNF
-from symadj.models.velocity import GuidedVelocity, Velocity, flow_of
+from symadj.models.velocity import GuidedVelocity, Velocity, flow_of, transport
 from symadj.models.velocity_mlp import VelocityMLP
+from symadj.share import Share, sharing
 from symadj.tasks.density import Density
 from symadj.tasks.flow_matching import ASSIGNED, DRAWS, EXACT, FlowMatching, _assigned
 
@@ -113,6 +114,21 @@ def test_optimal_transport_keeps_noise_within_the_class_that_it_was_drawn_for() 
         assert sorted(found[mine].tolist()) == sorted(x0[mine].tolist())
         torch.testing.assert_close(found[mine], _assigned(x0[mine], x1[mine], None))
     assert not torch.equal(found, x0)
+
+
+def test_the_shares_of_several_devices_add_up_to_the_loss_of_the_batch() -> None:
+    model = VelocityMLP(3, 2, width=8, blocks=1)
+    torch.nn.init.normal_(model.last.weight)
+    x, labels = torch.randn(7, 3), torch.arange(7) % 2
+    task, total = FlowMatching(class_dropout=0.5), torch.zeros(())
+    for rank in range(3):
+        share = Share.of(7, rank, 3)
+        torch.manual_seed(1)
+        with sharing(share):
+            batch = share.cut(x), share.cut(labels)
+            total = total + share.weight * task.loss(model, batch, integrator())
+    torch.manual_seed(1)
+    torch.testing.assert_close(total, task.loss(model, (x, labels), integrator()))
 
 
 def test_optimal_transport_is_asked_for_by_name() -> None:
@@ -210,6 +226,19 @@ def test_samples_go_the_way_of_the_guided_velocity() -> None:
         for label, given, taken in ((labels, None, 2.5), (labels, 0.5, 0.5), (None, None, 1.0)):
             found = task.sample(model, z, integrator(), label, given)
             torch.testing.assert_close(found, expected(label, taken), rtol=1e-5, atol=1e-5)
+
+
+def test_what_never_saw_no_class_samples_with_a_class_and_without_guidance() -> None:
+    model = VelocityMLP(2, 3, width=8, blocks=1)
+    torch.nn.init.normal_(model.last.weight)
+    z, labels, task = torch.randn(4, 2), torch.tensor([0, 1, 2, 1]), FlowMatching(class_dropout=0.0)
+    with torch.no_grad():
+        found = task.sample(model, z, integrator(), labels)
+        expected = transport(GuidedVelocity(model, labels), z, integrator())
+    torch.testing.assert_close(found, expected)
+    for label, guidance in ((None, None), (labels, 2.0)):
+        with pytest.raises(InputError, match=r"task\.class_dropout=0.*no velocity of no class"):
+            task.sample(model, z, integrator(), label, guidance)
 
 
 def test_images_have_a_row_of_samples_for_each_class() -> None:
