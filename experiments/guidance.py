@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from guidance_points import CLASSES, PIXELS, REVERSIBLE, SOLVER, Plan, measured
+from guidance_points import CLASSES, LOOSE, PIXELS, REVERSIBLE, SOLVER, Plan, measured
 from harness import Drawn, Results, Sheet
 from harness.at_once import AtOnce, main
 from symadj.figures.guide import image_sheets
@@ -68,7 +68,7 @@ PLANS = {
         samples=500,
         coarse=(5, 20, 50),
         gradients=(2, 5, 10, 20, 40, 80),
-        strengths=(3.0, 10.0, 30.0, 100.0, 300.0),
+        strengths=(10.0, 30.0, 100.0, 300.0),
     ),
     "smoke": Plan(
         data=("data=digits", "train.batch_size=8", "train.eval_every=1"),
@@ -108,12 +108,12 @@ def notes(points: pd.DataFrame) -> list[str]:
     costs, reached = (where(points, points["part"] == part) for part in ("cost", "success"))
     samples = int(reached["samples"].max()) if len(reached) else 0
     return [
-        f"Velocities trained by flow matching, {SOLVER} with N fixed steps, float32; "
+        f"Velocities trained by flow matching, N fixed steps, of {SOLVER} for the costs, float32; "
         f"{int(costs['batch'].max())} samples at once for the costs, which are told for each. "
         f"{REVERSIBLE} takes the steps of {SOLVER} made reversible, and other stages with them. "
         "Error: relative to the gradient of the same steps in float64.",
-        f"Goals: {samples} samples, 95 % bootstrap intervals. Classes, each in turn, as a second "
-        "classifier sees them that guided nothing; the upper half of the test images, PSNR over "
+        f"Goals: {samples} samples by {LOOSE}, 95 % bootstrap intervals. Classes, each in turn, as "
+        "a second classifier sees them that guided nothing; the upper half of the test images, PSNR over "
         "all pixels. way=step: the best of a few strengths, chosen on other noise. Evaluations: "
         "of the network, forward, recomputed or pulled back, each as one.",
     ]
