@@ -322,6 +322,8 @@ def pictures(parts: Parts, name: str, goal: Goal, x0: Tensor, steps: int, plan: 
     if (given := goal.target()) is not None:
         sheets["given"] = given.clamp(0, 1)
     sheets["after"] = parts.data.to_images(guided.x1)
+    if (truth := goal.truth()) is not None:
+        sheets["truth"] = truth.clamp(0, 1)
     levels = {title: levels_of(images[:SHOWN]) for title, images in sheets.items()}
     return {"part": "pictures", "goal": name, "N": steps, "images": levels}
 
