@@ -48,8 +48,8 @@ class Velocity(nn.Module):
         require("model", classes=classes)
         self.data_shape = tuple(data_shape)
         self.classes = classes or 0
-        steps = torch.linspace(0, 1, FREQUENCIES)
-        self.register_buffer("frequencies", FASTEST**steps, persistent=False)
+        frequencies = [FASTEST ** (k / (FREQUENCIES - 1)) for k in range(FREQUENCIES)]
+        self.register_buffer("frequencies", torch.tensor(frequencies), persistent=False)
         self.of_time = nn.Sequential(
             nn.Linear(2 * FREQUENCIES, condition), nn.SiLU(), nn.Linear(condition, condition)
         )

@@ -32,6 +32,10 @@ costs a vector-Jacobian product of a network that is larger than those of `symad
 DRAWS = 4
 """Times and noises of every row in a validation, whose loss would else be mostly their chance."""
 
+ASSIGNED = 128
+"""Rows of an assignment in a validation, as many as a usual batch of training has: the pairs, and
+so the least loss, depend on it, and its time grows by the third power."""
+
 
 class FlowMatching(Task):
     """Regression on the velocity of straight lines from noise x_0 ~ N(0, I) to data x_1.
@@ -179,10 +183,11 @@ class FlowMatching(Task):
     ) -> dict[str, float]:
         """ "loss", with `DRAWS` times and noises for every row and no label left out."""
         rows, labels = _parted(x)
+        size = min(batch_size, ASSIGNED) if self.couples else batch_size
         total = 0.0
         with torch.no_grad():
             for _ in range(DRAWS):
-                for part in torch.arange(len(rows), device=rows.device).split(batch_size):
+                for part in torch.arange(len(rows), device=rows.device).split(size):
                     label = None if labels is None else labels[part]
                     total += self._squares(model, rows[part], label).double().sum().item()
         return {"loss": total / (DRAWS * rows.numel())}
@@ -227,13 +232,21 @@ class FlowMatching(Task):
             z: where they start.
             integrator: solver and gradient method.
             labels: the class of every sample, [n]; None: none.
-            guidance: as `GuidedVelocity` has it; None: the task's own, where there are labels.
+            guidance: as `GuidedVelocity` has it; None: the task's own, where there are labels and
+                some were left out in training.
 
         Raises:
-            InputError: a label that is no class, or a guidance without classes.
+            InputError: a label that is no class, a guidance without classes, or no class where
+                every row of the training had one.
         """
+        always = model.classes > 0 and self.class_dropout == 0
         if guidance is None:
-            guidance = 1.0 if labels is None else self.guidance
+            guidance = 1.0 if labels is None or always else self.guidance
+        if always and (labels is None or guidance != 1):
+            raise InputError(
+                "the model was trained with task.class_dropout=0, so that it has no velocity of no "
+                "class, which samples without one, and any guidance but 1, need."
+            )
         return transport(GuidedVelocity(model, labels, guidance), z, integrator)
 
     def figures(

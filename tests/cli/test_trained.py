@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from symadj import Integrator, SolverSettings
 from symadj.cli import evaluate, sample, train
-from symadj.models.velocity import GuidedVelocity, transport
+from symadj.models.velocity import GuidedVelocity, Velocity, transport
 from symadj.records.record import RunRecord
 from symadj.run.trained import load_trained
 
@@ -175,7 +176,7 @@ def test_samples_of_a_class_are_those_that_its_guided_velocity_carries(matched: 
     z = torch.randn(5, 64, generator=torch.Generator().manual_seed(3))
     solver = Integrator(SolverSettings("heun", num_steps=20))
     with torch.no_grad():
-        expected = transport(GuidedVelocity(parts.model, 7, 2.0), z, solver)
+        expected = transport(GuidedVelocity(cast("Velocity", parts.model), 7, 2.0), z, solver)
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-5)
 
 

@@ -139,7 +139,7 @@ def test_physical_data_choose_a_task_and_a_model(data: str, model: str, command:
 def test_flow_matching_chooses_a_velocity_and_an_averaged_training(command: str) -> None:
     config = groups.composed(command, ["task=flow_matching"])
     assert config.model._target_.endswith(".VelocityMLP")
-    assert config.train.ema == 0.999
+    assert config.train.ema == 0.995
     beaten = compose("train", ["model=velocity_unet", "task=flow_matching", "train.ema=null"])
     assert beaten["model"]["_target_"].endswith(".VelocityUNet")
     assert beaten["train"]["ema"] is None

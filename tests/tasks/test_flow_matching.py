@@ -17,10 +17,11 @@ from symadj.data.physics.oscillators import MassSpring
 from symadj.data.toy2d import Toy2D
 from symadj.errors import InputError
 from symadj.models.cnf import CNF
-from symadj.models.velocity import GuidedVelocity, Velocity, flow_of
+from symadj.models.velocity import GuidedVelocity, Velocity, flow_of, transport
 from symadj.models.velocity_mlp import VelocityMLP
+from symadj.share import Share, sharing
 from symadj.tasks.density import Density
-from symadj.tasks.flow_matching import DRAWS, EXACT, FlowMatching, _assigned
+from symadj.tasks.flow_matching import ASSIGNED, DRAWS, EXACT, FlowMatching, _assigned
 
 RK4 = SolverSettings("rk4", num_steps=4)
 
@@ -45,8 +46,8 @@ class Seen(Velocity):
 
 
 def labelled(dim: int = 2, classes: int = 3, n: int = 40) -> VectorData:
-    rows = [torch.randn(n, dim, generator=generator(i)) for i in range(3)]
-    data = VectorData("labelled", *rows)
+    train, val, test = (torch.randn(n, dim, generator=generator(i)) for i in range(3))
+    data = VectorData("labelled", train, val, test)
     data.set_labels(*(torch.arange(n) % classes for _ in range(3)))
     return data
 
@@ -115,6 +116,21 @@ def test_optimal_transport_keeps_noise_within_the_class_that_it_was_drawn_for() 
     assert not torch.equal(found, x0)
 
 
+def test_the_shares_of_several_devices_add_up_to_the_loss_of_the_batch() -> None:
+    model = VelocityMLP(3, 2, width=8, blocks=1)
+    torch.nn.init.normal_(model.last.weight)
+    x, labels = torch.randn(7, 3), torch.arange(7) % 2
+    task, total = FlowMatching(class_dropout=0.5), torch.zeros(())
+    for rank in range(3):
+        share = Share.of(7, rank, 3)
+        torch.manual_seed(1)
+        with sharing(share):
+            batch = share.cut(x), share.cut(labels)
+            total = total + share.weight * task.loss(model, batch, integrator())
+    torch.manual_seed(1)
+    torch.testing.assert_close(total, task.loss(model, (x, labels), integrator()))
+
+
 def test_optimal_transport_is_asked_for_by_name() -> None:
     model, x1 = Seen(3), torch.randn(20, 3)
     losses = []
@@ -144,6 +160,14 @@ def test_a_validation_draws_times_and_noise_for_every_row_whatever_the_batches_a
     whole = FlowMatching(class_dropout=0.0)
     expected = sum(whole.loss(model, p, integrator()).item() * len(p[0]) for p in parts)
     assert loss == pytest.approx(expected / (DRAWS * 40), rel=1e-5)
+
+
+def test_a_validation_assigns_in_batches_of_training_size() -> None:
+    model, x = Seen(2), torch.zeros(3 * ASSIGNED, 2)
+    sizes = []
+    model.register_forward_hook(lambda module, given, out: sizes.append(len(out)))
+    FlowMatching("optimal_transport").evaluate(model, x, labelled(), integrator(), 1000)
+    assert sizes == [ASSIGNED] * 3 * DRAWS
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -183,7 +207,7 @@ def test_what_a_velocity_has_no_likelihood_of_is_left_out() -> None:
 
 @pytest.mark.parametrize(("dim", "exact"), [(EXACT, True), (EXACT + 1, False)])
 def test_the_tests_trace_is_exact_where_a_point_has_few_entries(dim: int, exact: bool) -> None:
-    data = VectorData("x", *(torch.zeros(2, dim) for _ in range(3)))
+    data = VectorData("x", torch.zeros(2, dim), torch.zeros(2, dim), torch.zeros(2, dim))
     model = VelocityMLP(dim, width=4, blocks=1)
     assert bound(FlowMatching(), data, model).exact_test is exact
     assert bound(FlowMatching(exact_test=not exact), data, model).exact_test is not exact
@@ -202,6 +226,19 @@ def test_samples_go_the_way_of_the_guided_velocity() -> None:
         for label, given, taken in ((labels, None, 2.5), (labels, 0.5, 0.5), (None, None, 1.0)):
             found = task.sample(model, z, integrator(), label, given)
             torch.testing.assert_close(found, expected(label, taken), rtol=1e-5, atol=1e-5)
+
+
+def test_what_never_saw_no_class_samples_with_a_class_and_without_guidance() -> None:
+    model = VelocityMLP(2, 3, width=8, blocks=1)
+    torch.nn.init.normal_(model.last.weight)
+    z, labels, task = torch.randn(4, 2), torch.tensor([0, 1, 2, 1]), FlowMatching(class_dropout=0.0)
+    with torch.no_grad():
+        found = task.sample(model, z, integrator(), labels)
+        expected = transport(GuidedVelocity(model, labels), z, integrator())
+    torch.testing.assert_close(found, expected)
+    for label, guidance in ((None, None), (labels, 2.0)):
+        with pytest.raises(InputError, match=r"task\.class_dropout=0.*no velocity of no class"):
+            task.sample(model, z, integrator(), label, guidance)
 
 
 def test_images_have_a_row_of_samples_for_each_class() -> None:
