@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from guidance_points import CLASSES, PIXELS, REVERSIBLE, SOLVER, Plan, measured
+from guidance_points import CLASSES, LOOSE, PIXELS, REVERSIBLE, SOLVER, Plan, measured
 from harness import Drawn, Results, Sheet
 from harness.at_once import AtOnce, main
 from symadj.figures.guide import image_sheets
-from symadj.figures.panels import legend_above, panel_grid
+from symadj.figures.panels import legend_above, log_if_wide, panel_grid
 from symadj.figures.style import Style, dress, styles_of
 from symadj.report.frames import where
 from symadj.report.names import MISSING
@@ -68,7 +68,7 @@ PLANS = {
         samples=500,
         coarse=(5, 20, 50),
         gradients=(2, 5, 10, 20, 40, 80),
-        strengths=(3.0, 10.0, 30.0, 100.0, 300.0),
+        strengths=(10.0, 30.0, 100.0, 300.0),
     ),
     "smoke": Plan(
         data=("data=digits", "train.batch_size=8", "train.eval_every=1"),
@@ -108,14 +108,14 @@ def notes(points: pd.DataFrame) -> list[str]:
     costs, reached = (where(points, points["part"] == part) for part in ("cost", "success"))
     samples = int(reached["samples"].max()) if len(reached) else 0
     return [
-        f"Velocities trained by flow matching, {SOLVER} with N fixed steps, float32; "
+        f"Velocities trained by flow matching, N fixed steps, of {SOLVER} for the costs, float32; "
         f"{int(costs['batch'].max())} samples at once for the costs, which are told for each. "
         f"{REVERSIBLE} takes the steps of {SOLVER} made reversible, and other stages with them. "
         "Error: relative to the gradient of the same steps in float64.",
-        f"Goals: {samples} samples, 95 % bootstrap intervals. Classes, each in turn, as a second "
-        "classifier sees them that guided nothing; the upper half of the test images, PSNR over "
-        "all pixels. way=step: the best of a few strengths, chosen on other noise. Evaluations: "
-        "of the network, forward, recomputed or pulled back, each as one.",
+        f"Goals: {samples} samples by {LOOSE}, 95 % bootstrap intervals. Classes, each in turn, as "
+        "a second classifier sees them that guided nothing; the upper half of the test images, "
+        "PSNR over all pixels. way=step: the best of a few strengths, chosen on other noise. "
+        "Evaluations: of the network, forward, recomputed or pulled back, each as one.",
     ]
 
 
@@ -211,10 +211,12 @@ def cost_figure(costs: pd.DataFrame) -> Figure:
     grads = list(dict.fromkeys(map(str, good["grad"])))
     styles = styles_of(grads)
     for ax, (net, name, label, scale) in zip(axes, titles, strict=True):
+        own_net = where(good, good["net"] == net)
         for grad in grads:
-            own = where(good, (good["net"] == net) & (good["grad"] == grad))
+            own = where(own_net, own_net["grad"] == grad)
             _line(ax, own["N"], scale * own[name], styles[grad], grad)
-        ax.set(xscale="log", yscale="log")
+        log_if_wide(ax, "x", own_net["N"])
+        log_if_wide(ax, "y", scale * own_net[name])
         dress(ax, "steps N", label, net)
     legend_above(figure, axes)
     return figure
@@ -232,12 +234,12 @@ def success_figure(reached: pd.DataFrame) -> Figure:
     panels = list(dict.fromkeys(zip(reached["goal"], reached["N"], strict=True)))
     figure, axes = panel_grid([f"{goal} {n}" for goal, n in panels], height=2.4)
     for ax, (goal, n) in zip(axes, panels, strict=True):
+        mine = where(good, (good["goal"] == goal) & (good["N"] == n))
         for name, style in STEPPED.items():
-            mine = (good["goal"] == goal) & (good["N"] == n) & (good["grad"] == name)
-            own = where(good, mine).sort_values("evaluations")
+            own = where(mine, mine["grad"] == name).sort_values("evaluations")
             bars = np.stack([own["value"] - own["low"], own["high"] - own["value"]])
             _line(ax, own["evaluations"], own["value"], style, name, bars)
-        ax.set_xscale("log")
+        log_if_wide(ax, "x", mine["evaluations"])
         dress(ax, "evaluations of the network", METRICS[str(goal)][0], f"{goal}, N = {n:.0f}")
     legend_above(figure, axes, list(STEPPED))
     return figure

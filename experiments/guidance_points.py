@@ -31,7 +31,8 @@ Point = dict[str, Any]
 
 GRADS = ("backprop", "checkpoint", "aca", "adjoint", "symplectic")
 REVERSIBLE, PEERS = "reversible", ("torchdiffeq", "torchdiffeq adjoint")
-SOLVER = "heun3"
+SOLVER, LOOSE = "heun3", "euler"
+"""Of the costs, and of guided samples: few steps of the simplest kind, as samplers take them."""
 CLASSES, PIXELS = "classify", "inpaint"
 SHOWN = 20
 """Samples whose pictures are kept."""
@@ -69,7 +70,7 @@ class Plan:
     samples: int
     coarse: Sequence[int]
     gradients: Sequence[int]
-    strengths: Sequence[float] = (3.0, 10.0, 30.0)
+    strengths: Sequence[float] = (3.0, 10.0, 30.0, 100.0)
     seeds: tuple[int, int] = field(default=(0, 1))
 
 
@@ -124,15 +125,15 @@ def costs(net: str, parts: Parts, plan: Plan) -> Iterator[Point]:
         print(f"{net}, N = {steps}", flush=True)
 
 
-def sampler_of(parts: Parts, grad: str, steps: int) -> Sampler:
-    """The velocity of no class, with a gradient method or a peer.
+def sampler_of(parts: Parts, grad: str, steps: int, method: str = SOLVER) -> Sampler:
+    """The velocity of no class, with a gradient method or a peer, in fixed steps of a solver.
 
     Raises:
         ImportError: the peer is not installed.
     """
-    solver = SolverSettings(SOLVER, num_steps=steps)
+    solver = SolverSettings(method, num_steps=steps)
     if grad == REVERSIBLE:
-        solver = SolverSettings("reversible", base=SOLVER, num_steps=steps)
+        solver = SolverSettings("reversible", base=method, num_steps=steps)
     if grad in PEERS:
         if find_spec("torchdiffeq") is None:
             raise ImportError("torchdiffeq")
@@ -262,7 +263,7 @@ def successes(parts: Parts, judges: Sequence[nn.Module], plan: Plan) -> Iterator
         x0, other = (noise(parts, plan.samples, seed) for seed in plan.seeds)
         for steps in plan.coarse:
             for method in methods(plan):
-                sampler = sampler_of(parts, method.grad, steps)
+                sampler = sampler_of(parts, method.grad, steps, LOOSE)
                 at = {"part": "success", "goal": goal_name, "metric": metric, "N": steps}
                 for budget in method.budgets or [best(method, sampler, goal, metric, other, plan)]:
                     yield (
@@ -315,12 +316,14 @@ def reached(way: Way, sampler: Sampler, goal: Goal, metric: str, x0: Tensor) -> 
 
 def pictures(parts: Parts, name: str, goal: Goal, x0: Tensor, steps: int, plan: Plan) -> Point:
     """A few images before and after, and what was given: levels from 0 to 255; -1: not known."""
-    sampler = sampler_of(parts, "symplectic", steps)
+    sampler = sampler_of(parts, "symplectic", steps, LOOSE)
     guided = Source(evaluations=max(plan.gradients))(sampler, goal, x0)
     sheets = {"before": parts.data.to_images(sampler.sample(x0))}
     if (given := goal.target()) is not None:
         sheets["given"] = given.clamp(0, 1)
     sheets["after"] = parts.data.to_images(guided.x1)
+    if (truth := goal.truth()) is not None:
+        sheets["truth"] = truth.clamp(0, 1)
     levels = {title: levels_of(images[:SHOWN]) for title, images in sheets.items()}
     return {"part": "pictures", "goal": name, "N": steps, "images": levels}
 

@@ -30,10 +30,12 @@ def image_sheets(sheets: Sequence[tuple[str, Array]]) -> Figure:
         sheets: titles and images [n, height, width], values in [0, 1], 1 drawn black; what is NaN
             is not known and has a colour.
     """
-    figure = new_figure(PAGE_WIDTH, PAGE_WIDTH / len(sheets) + 0.3)
+    tiled = [tile(images) for _, images in sheets]
+    height = max(len(sheet) / sheet.shape[1] for sheet in tiled)
+    figure = new_figure(PAGE_WIDTH, height * PAGE_WIDTH / len(sheets) + 0.3)
     axes = figure.subplots(1, len(sheets), squeeze=False)[0]
-    for ax, (title, images) in zip(axes, sheets, strict=True):
-        _sheet(ax, tile(images), title)
+    for ax, sheet, (title, _) in zip(axes, tiled, sheets, strict=True):
+        _sheet(ax, sheet, title)
     return figure
 
 

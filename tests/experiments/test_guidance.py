@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import guidance
-from guidance_points import GRADS, REVERSIBLE, levels_of
+from guidance_points import GRADS, QUIET, REVERSIBLE, levels_of
 from harness.at_once import main
+from symadj.config.compose import compose
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,15 @@ def test_tables_figures_and_pictures_are_written(folder: Path) -> None:
     assert {"classify.png", "inpaint.png"} <= names
     assert "the best of each" in (folder / "success.md").read_text()
     assert main(guidance.EXPERIMENT, ["--redraw", "--out", str(folder)]) == 0
+
+
+@pytest.mark.parametrize("preset", guidance.PLANS)
+def test_the_trainings_of_every_preset_compose(preset: str) -> None:
+    plan = guidance.PLANS[preset]
+    for net in plan.nets.values():
+        compose("train", [*plan.data, "task=flow_matching", *net, *QUIET])
+    for classifier in plan.classifiers:
+        compose("train", [*plan.data, "task=classify", *classifier, *QUIET])
 
 
 def test_levels_tell_what_is_not_known() -> None:

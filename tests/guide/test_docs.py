@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from symadj.config.compose import compose
 from symadj.guide import Guided
 
 PAGE = Path(__file__).parents[2] / "docs" / "guidance.md"
@@ -41,3 +42,18 @@ def test_fifteen_lines_wrap_a_network_and_guide_it() -> None:
     assert torch.equal(loss(guided.x1), guided.losses)
     before = loss(names["sampler"].sample(torch.randn(4, 1, 8, 8)))
     assert guided.losses.max() < 1e-4 < before.mean()
+
+
+def test_the_commands_of_the_page_compose() -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.S)
+    lines = [line.split() for block in blocks for line in block.splitlines()]
+    guided = [line[2:] for line in lines if line[0] == "symadj-guide"]
+    trained = [line[1:] for line in lines if line[0] == "symadj-train"]
+    assert len(guided) >= 3
+    assert len(trained) >= 2
+    for words in guided:
+        own = [word for word in words if word.startswith(("goal", "way"))]
+        assert compose("guide", own)["goal"]["_target_"].startswith("symadj.guide.goals.")
+        compose("train", [word for word in words if word.startswith(("solver", "grad"))])
+    for words in trained:
+        compose("train", words)
