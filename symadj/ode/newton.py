@@ -139,7 +139,8 @@ class Newton:
             return self._iterate(evaluate, system, linear, guess)
         self._linearise(attempt.t0, attempt.y0)
         self._at = attempt.t0
-        return self._iterate(evaluate, system, linear, torch.zeros_like(guess))
+        zeros = torch.zeros_like(guess)
+        return self._iterate(evaluate, system, linear, zeros, most_growth=math.inf)
 
     def _ready(self, t: float, y: Tensor) -> LinearSolver:
         """The linear solver, with a Jacobian."""
@@ -168,9 +169,21 @@ class Newton:
         return torch.stack([known.at(t) for t in system.times])
 
     def _iterate(
-        self, evaluate: Evaluate, system: _System, linear: LinearSolver, ks: Tensor
+        self,
+        evaluate: Evaluate,
+        system: _System,
+        linear: LinearSolver,
+        ks: Tensor,
+        most_growth: float = 2.0,
     ) -> Tensor:
         """The values of the block's stages.
+
+        Args:
+            evaluate: the field, without graph.
+            system: the equations.
+            linear: the linear solver, with a Jacobian.
+            ks: the values to begin with.
+            most_growth: the largest ratio of a correction to the one before.
 
         Raises:
             Unsolved: the iteration does not converge.
@@ -205,7 +218,7 @@ class Newton:
                 ends = system.states(ks)
                 if rate > 0.5 and _rounding(moves, ends):
                     return ks
-                if rate > 2:
+                if rate > most_growth:
                     break
                 if renewed < 2 or s == 1:
                     self._linearise(system.times[s // 2], ends[s // 2])

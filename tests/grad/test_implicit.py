@@ -59,11 +59,12 @@ def oracle(
             return (ks - values).reshape(-1)
 
         ks = torch.zeros(len(b) * y0.numel(), dtype=y0.dtype)
-        move = torch.full_like(ks, torch.inf)
-        while move.norm() > 1e-13 * ks.norm():
+        while True:
             matrix = torch.autograd.functional.jacobian(residual, ks)
             move = torch.linalg.solve(matrix, residual(ks).detach())
             ks = ks - move
+            if move.norm() <= 1e-13 * ks.norm():
+                break
         ks = ks - torch.linalg.solve(matrix, residual(ks))
         y = base + h * torch.einsum("j,j...->...", b, ks.view(len(b), *y0.shape))
     return y

@@ -76,7 +76,7 @@ def test_stability(name: str) -> None:
     ones = np.ones(len(b))
 
     def growth(z: complex) -> complex:
-        return 1 + z * (b @ np.linalg.solve(np.eye(len(b)) - z * a, ones))
+        return complex(1 + z * (b @ np.linalg.solve(np.eye(len(b)) - z * a, ones)))
 
     assert max(abs(growth(1j * y)) for y in np.logspace(-2, 4, 200)) < 1 + 1e-10
     assert (abs(growth(-1e9)) < 1e-6) == (name in L_STABLE)
