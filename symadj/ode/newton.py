@@ -92,10 +92,12 @@ class Newton:
         self.norm = norm_of(settings, field.layout)
         self.most = settings.max_newton or MAX_NEWTON
         self.restart = settings.gmres_restart or RESTART
-        unit = settings.rtol or settings.atol or 1.0
+        unit = settings.rtol or settings.atol
         rounding = 10 * torch.finfo(dtype).eps
         self.relative = max(settings.newton_tol or KAPPA * unit, rounding)
-        self.factor = self.relative / unit
+        # Without tolerances, which fixed steps need not have, as exactly as rounding allows.
+        self.tolerances = settings.tolerances if unit else (1.0, 0.0)
+        self.factor = self.relative / (unit or 1.0)
         self.adjoint_tolerance = max(0.1 * self.relative, rounding)
         self.linear: LinearSolver | None = None
         self.release()
@@ -189,7 +191,11 @@ class Newton:
             Unsolved: the iteration does not converge.
         """
         y0, h = system.attempt.y0, system.attempt.h
-        scale = error_scale(self.settings.tolerances, y0, y0).mul_(self.factor)
+        scale = error_scale(self.tolerances, y0, y0).mul_(self.factor)
+        # With atol=0 an entry that is zero would have to be exact.
+        typical = torch.linalg.vector_norm(y0) / max(y0.numel(), 1) ** 0.5
+        info = torch.finfo(y0.dtype)
+        scale = torch.maximum(scale, (info.eps * typical).clamp_min(info.tiny))
         n, before, size, worst = 0, math.nan, math.inf, 0.0
         s, renewed = len(system.block.stages), 0
         for n in range(self.most):
