@@ -15,7 +15,7 @@ from symadj.config.explain import unreadable, wrong_choice
 from symadj.config.groups import GUIDE_GROUPS, group_options
 from symadj.config.schema import Config, below
 from symadj.errors import InputError
-from symadj.ode.methods import SOLVERS
+from symadj.ode.methods import IMPLICIT, SOLVERS
 
 MOST_JOBS = 100_000
 
@@ -152,7 +152,9 @@ def ignored_settings(config: Config, overrides: Sequence[str]) -> list[str]:
     if adaptive or own:
         return []
     named = [override.key_or_group.replace("/", ".") for override in parse(overrides)]
-    return [key for key in named if key in _OF_ADAPTIVE_STEPS]
+    # The equations of an implicit step are solved to a tolerance, whatever its length.
+    heeded = ("solver.rtol", "solver.atol") if solver["method"] in IMPLICIT else ()
+    return [key for key in named if key in _OF_ADAPTIVE_STEPS and key not in heeded]
 
 
 def asks_for_search(overrides: Sequence[str]) -> bool:

@@ -58,7 +58,8 @@ def gmres(
     x, residual, products = torch.zeros_like(b), precondition(b), 0
     norm = float(torch.linalg.vector_norm(residual))
     if norm == 0 or not math.isfinite(norm):
-        return Solved(x, norm, products)
+        # Zeros, or numbers that are none, as b has them.
+        return Solved(residual, 0.0, products)
     beta = norm
     for _ in range(CYCLES):
         step, made = _cycle(apply, precondition, residual, beta, tolerance * norm, restart)
@@ -86,14 +87,8 @@ def _cycle(
     rest = [beta]
     for j in range(size):
         w = precondition(apply(basis[j].view_as(residual))).reshape(-1)
-        known = basis[: j + 1]
-        # Twice is enough for orthogonality to rounding.
-        first = known @ w
-        w = w - first @ known
-        second = known @ w
-        w = w - second @ known
-        length = torch.linalg.vector_norm(w)
-        column = torch.cat([first + second, length.view(1)]).tolist()
+        w, column = _apart(basis[: j + 1], w)
+        length = column[-1]
         for i, (c, s) in enumerate(rotations):
             column[i], column[i + 1] = (
                 c * column[i] + s * column[i + 1],
@@ -117,7 +112,19 @@ def _cycle(
     for i in reversed(range(used)):
         known_part = sum(columns[k][i] * weights[k] for k in range(i + 1, used))
         weights[i] = (rest[i] - known_part) / columns[i][i] if columns[i][i] else 0.0
-    return (basis.new_tensor(weights) @ basis[:used]).view_as(residual), used
+    with torch.autocast(basis.device.type, enabled=False):
+        return (basis.new_tensor(weights) @ basis[:used]).view_as(residual), used
+
+
+def _apart(known: Tensor, w: Tensor) -> tuple[Tensor, list[float]]:
+    """w without its parts along orthonormal vectors, these parts, and the length of the rest."""
+    with torch.autocast(w.device.type, enabled=False):
+        # Twice is enough for orthogonality to rounding.
+        first = known @ w
+        w = w - first @ known
+        second = known @ w
+        w = w - second @ known
+    return w, torch.cat([first + second, torch.linalg.vector_norm(w).view(1)]).tolist()
 
 
 def _identity(x: Tensor) -> Tensor:

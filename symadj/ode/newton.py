@@ -92,10 +92,12 @@ class Newton:
         self.norm = norm_of(settings, field.layout)
         self.most = settings.max_newton or MAX_NEWTON
         self.restart = settings.gmres_restart or RESTART
-        unit = settings.rtol or settings.atol or 1.0
+        unit = settings.rtol or settings.atol
         rounding = 10 * torch.finfo(dtype).eps
         self.relative = max(settings.newton_tol or KAPPA * unit, rounding)
-        self.factor = self.relative / unit
+        # Without tolerances, which fixed steps need not have, as exactly as rounding allows.
+        self.tolerances = settings.tolerances if unit else (1.0, 0.0)
+        self.factor = self.relative / (unit or 1.0)
         self.adjoint_tolerance = max(0.1 * self.relative, rounding)
         self.linear: LinearSolver | None = None
         self.release()
@@ -139,7 +141,8 @@ class Newton:
             return self._iterate(evaluate, system, linear, guess)
         self._linearise(attempt.t0, attempt.y0)
         self._at = attempt.t0
-        return self._iterate(evaluate, system, linear, torch.zeros_like(guess))
+        zeros = torch.zeros_like(guess)
+        return self._iterate(evaluate, system, linear, zeros, most_growth=math.inf)
 
     def _ready(self, t: float, y: Tensor) -> LinearSolver:
         """The linear solver, with a Jacobian."""
@@ -168,15 +171,31 @@ class Newton:
         return torch.stack([known.at(t) for t in system.times])
 
     def _iterate(
-        self, evaluate: Evaluate, system: _System, linear: LinearSolver, ks: Tensor
+        self,
+        evaluate: Evaluate,
+        system: _System,
+        linear: LinearSolver,
+        ks: Tensor,
+        most_growth: float = 2.0,
     ) -> Tensor:
         """The values of the block's stages.
+
+        Args:
+            evaluate: the field, without graph.
+            system: the equations.
+            linear: the linear solver, with a Jacobian.
+            ks: the values to begin with.
+            most_growth: the largest ratio of a correction to the one before.
 
         Raises:
             Unsolved: the iteration does not converge.
         """
         y0, h = system.attempt.y0, system.attempt.h
-        scale = error_scale(self.settings.tolerances, y0, y0).mul_(self.factor)
+        scale = error_scale(self.tolerances, y0, y0).mul_(self.factor)
+        # With atol=0 an entry that is zero would have to be exact.
+        typical = torch.linalg.vector_norm(y0) / max(y0.numel(), 1) ** 0.5
+        info = torch.finfo(y0.dtype)
+        scale = torch.maximum(scale, (info.eps * typical).clamp_min(info.tiny))
         n, before, size, worst = 0, math.nan, math.inf, 0.0
         s, renewed = len(system.block.stages), 0
         for n in range(self.most):
@@ -205,7 +224,7 @@ class Newton:
                 ends = system.states(ks)
                 if rate > 0.5 and _rounding(moves, ends):
                     return ks
-                if rate > 2:
+                if rate > most_growth:
                     break
                 if renewed < 2 or s == 1:
                     self._linearise(system.times[s // 2], ends[s // 2])

@@ -106,7 +106,7 @@ class SolverSettings:
     Raises:
         InputError: a value out of its range, or several ways to fix the steps at once.
         IncompatibleError: fixed steps are needed and none of the three is given; or `sync` with a
-            norm of the user's own.
+            norm of the user's own, or with an implicit method.
     """
 
     method: str = "dopri5"
@@ -164,6 +164,11 @@ class SolverSettings:
             raise IncompatibleError(
                 "sync=true with a norm of your own, which only you can take over all processes. "
                 "Leave one of them out."
+            )
+        if self.sync and self.method in IMPLICIT:
+            raise IncompatibleError(
+                f"sync=true with method={self.method}: how often the equations of a step are "
+                "iterated is for every process to see. Leave sync out, or take dopri5."
             )
         self._check_method()
         self._check_stepping()

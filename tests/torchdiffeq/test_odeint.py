@@ -13,6 +13,7 @@ from torch import Tensor
 
 import symadj
 from symadj import InputError, MaxStepsExceeded
+from symadj.ode.methods import IMPLICIT
 from symadj.torchdiffeq import METHODS, odeint, odeint_adjoint, odeint_dense
 from tests.torchdiffeq.fields import Swing, start
 
@@ -55,7 +56,10 @@ def test_adaptive_methods_of_order_2(method: str) -> None:
     assert error_of(odeint(Swing(), start(), T, rtol=1e-5, atol=1e-5, method=method)) < bound
 
 
-@pytest.mark.parametrize("method", [name for name, m in METHODS.items() if not m.adaptive])
+FIXED = {name: m.solver for name, m in METHODS.items() if not m.adaptive}
+
+
+@pytest.mark.parametrize("method", [name for name, s in FIXED.items() if s not in IMPLICIT])
 def test_fixed_methods_step_from_output_to_output(method: str) -> None:
     field = Swing()
     ys = odeint(field, start(), T, method=method)
@@ -63,6 +67,15 @@ def test_fixed_methods_step_from_output_to_output(method: str) -> None:
     expected = symadj.odeint(Swing(), start(), T, method=solver, options={"grid": T.tolist()})
     assert torch.equal(ys, expected)
     assert field.evaluations == 3 * symadj.SOLVERS[solver].uses
+
+
+@pytest.mark.parametrize("method", [name for name, s in FIXED.items() if s in IMPLICIT])
+def test_implicit_methods_step_from_output_to_output(method: str) -> None:
+    """To the tolerance of their equations."""
+    ys = odeint(Swing(), start(), T, method=method, rtol=1e-9)
+    options = {"grid": T.tolist(), "newton_tol": 1e-13}
+    expected = symadj.odeint(Swing(), start(), T, method=FIXED[method], options=options)
+    assert float((ys - expected).detach().abs().max()) < 1e-9
 
 
 def test_rk4_is_the_three_eighths_rule() -> None:

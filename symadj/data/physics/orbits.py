@@ -16,9 +16,14 @@ TOLERANCE = 1e-10
 
 
 def orbits(
-    system: System, starts: Tensor, span: float, snapshots: int, method: str = "dop853"
+    system: System,
+    starts: Tensor,
+    span: float,
+    snapshots: int,
+    method: str = "dop853",
+    tolerance: float = TOLERANCE,
 ) -> Tensor:
-    """The true states at equally spaced times, with a tolerance of 1e-10.
+    """The true states at equally spaced times.
 
     Args:
         system: what is integrated.
@@ -26,6 +31,7 @@ def orbits(
         span: the last time; the first is 0.
         snapshots: their number, both ends included.
         method: of symadj; an implicit one for a stiff system.
+        tolerance: rtol and atol.
 
     Returns:
         [n, snapshots, dim].
@@ -35,8 +41,8 @@ def orbits(
             lambda t, u: system.derivative(u),
             starts,
             span / (snapshots - 1) * torch.arange(snapshots, dtype=torch.float64),
-            rtol=TOLERANCE,
-            atol=TOLERANCE,
+            rtol=tolerance,
+            atol=tolerance,
             method=method,
             # The largest entry: all orbits share their steps, and none may pay for the others.
             options={"norm": lambda error: error.abs().amax()},

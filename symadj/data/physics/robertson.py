@@ -65,7 +65,7 @@ class Robertson(SnapshotData):
         a = 0.5 + 0.5 * torch.rand(samples, generator=generator, dtype=torch.float64)
         starts = torch.stack([a, torch.zeros_like(a), 1 - a], dim=-1)
         system = RobertsonSystem()
-        truth = orbits(system, starts, SPAN, SNAPSHOTS, method="radau5")
+        truth = orbits(system, starts, SPAN, SNAPSHOTS, "radau5")
         held_out = max(1, samples // 10)
         train, val, test = truth.split([samples - 2 * held_out, held_out, held_out])
         super().__init__(
