@@ -51,7 +51,6 @@ def looks(run: Path) -> dict[str, list[str]]:
     return {
         "eval": ["eval", str(run)],
         "sample": ["sample", str(run), "n=4"],
-        "guide": ["guide", str(run), "goal=target"],
         "report": [*report, "--no-plots"],
         "figures": report,
         "bench": [

@@ -79,6 +79,7 @@ def readers(place: Place) -> dict[str, list[str]]:
     sweep = ["train", "-m", *FLOW, f"out={place.run.parent}", "seed=0"]
     return {
         **looks(place.run),
+        "guide": ["guide", str(place.run), "goal=target"],
         "resume": resume(place.run, f"train.steps={MORE}", "train.figures=true"),
         "sweep": sweep,
     }
