@@ -45,7 +45,9 @@ def odeint(
         rtol: relative tolerance.
         atol: absolute tolerance.
         method: a name in `symadj.SOLVERS`. "rk4" is the classic rule of Kutta; torchdiffeq
-            has his 3/8 rule under that name, which here is "rk38".
+            has his 3/8 rule under that name, which here is "rk38". For stiff fields: "radau5",
+            "kvaerno5" and other implicit methods, whose gradients are exact to the tolerance of
+            their equations (`SolverSettings.newton_tol`).
         options: further fields of `SolverSettings`, such as {"num_steps": 20} or {"step_size": 0.1}
             for fixed steps.
         gradient: "symplectic", "backprop", "checkpoint", "aca", "adjoint", "reversible" (for
@@ -66,7 +68,8 @@ def odeint(
         IncompatibleError: a solver without error estimate and no fixed steps, or compilation with
             a gradient method that does not compile.
         SolveError: the end was not reached (`NonFiniteError`, `StepSizeUnderflow`,
-            `MaxStepsExceeded`); the message has t, h, steps, rejects, largest |y| and the phase.
+            `MaxStepsExceeded`, `NewtonError`); the message has t, h, steps, rejects, largest |y|
+            and the phase.
     """
     solution = solve(
         func,

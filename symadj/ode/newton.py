@@ -19,6 +19,7 @@ from symadj.ode.control import error_scale, norm_of
 from symadj.ode.field import Field, vjp
 from symadj.ode.gmres import gmres
 from symadj.ode.linear_solvers import (
+    Direct,
     Linearisation,
     LinearSolver,
     corrected,
@@ -62,11 +63,13 @@ class Newton:
     converge well: where the norm of dk falls by less than a factor of 10 it is taken anew at the
     iterate, where by less than 50 at the start of the next step. With theta the ratio of successive
     norms of h A dk, in units of the tolerance, the iteration ends where theta / (1 - theta) times
-    the norm is at most 1; or where the correction is rounding. Where stages that are solved
-    together converge slowly with a J taken at the iterate, so that one for all of them does not
-    do, each has its own: GMRES, preconditioned by the factors, with exact products. The iteration
-    begins with the values of the stage before, or those that the last step's collocation polynomial
-    continues to; where that does not converge, once more with a J taken there, and once with zeros.
+    the norm is at most 1, after two corrections at least; or where these are rounding.
+
+    Where stages that are solved together converge slowly with a J taken at the iterate, so that one
+    for all of them does not do, each has its own: GMRES, preconditioned by the factors, with exact
+    products. The iteration begins with the values of the stage before, or those that the last
+    step's collocation polynomial continues to; where that does not converge, once more with a J
+    taken there, and once with zeros.
 
     The linear systems of the adjoint, with the transposed Jacobians of every stage, are solved by
     GMRES, preconditioned by the transposed factors, with exact vector-Jacobian products.
@@ -206,7 +209,8 @@ class Newton:
             if s > 1 and renewed > 1:
                 points = zip(system.times, states, strict=True)
                 at = [Linearisation(self.field, t, y) for t, y in points]
-                step = corrected(at, system.block, h, rest, self.restart, linear)
+                near = linear if isinstance(linear, Direct) else None
+                step = corrected(at, system.block, h, rest, self.restart, near)
             else:
                 step = linear.solve(system.block, h, rest)
             ks = ks + step
@@ -214,13 +218,19 @@ class Newton:
             size = float(torch.stack([self.norm(move / scale) for move in moves]).amax())
             if not math.isfinite(size):
                 break
-            # The first correction has no rate. That of an earlier solve says too little of it.
-            rate = size / before if n else 0.5
-            worst, before = max(worst, rate if n else 0.0), size
-            if size == 0 or (rate < 1 and rate / (1 - rate) * size <= 1):
+            if size == 0:
+                return ks
+            # The first correction has no rate, and that of an earlier solve says too little of it:
+            # by a Jacobian that is old, a correction can be small and wrong.
+            if n == 0:
+                before = size
+                continue
+            rate, within = size / before, max(size, before) <= 1
+            worst, before = max(worst, rate), size
+            if within or (rate < 1 and rate / (1 - rate) * size <= 1):
                 self.stale = self.stale or worst > _STALE
                 return ks
-            if n and rate > _SLOW:
+            if rate > _SLOW:
                 ends = system.states(ks)
                 if rate > 0.5 and _rounding(moves, ends):
                     return ks
