@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from symadj.data.physics.system import System
 from symadj.errors import InputError
 from symadj.ranges import require
+
+
+class KnownSystem(Protocol):
+    """du/dt = f(u), a dataclass some of whose fields are constants of f.
+
+    Attributes:
+        constants: the names of these fields.
+    """
+
+    constants: ClassVar[tuple[str, ...]]
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """f(u)."""
+        ...
 
 
 class SystemConstants(nn.Module):
@@ -21,7 +34,7 @@ class SystemConstants(nn.Module):
     in turn.
 
     Args:
-        system: of the data, a dataclass that names its `constants`.
+        system: of the data.
         wrong_by: the factor, above 0.
 
     Attributes:
@@ -31,7 +44,7 @@ class SystemConstants(nn.Module):
         InputError: a system without constants, or a factor out of its range.
     """
 
-    def __init__(self, system: System | None = None, wrong_by: float = 2.0) -> None:
+    def __init__(self, system: KnownSystem | None = None, wrong_by: float = 2.0) -> None:
         super().__init__()
         require("model", wrong_by=wrong_by)
         if system is None or not system.constants:
