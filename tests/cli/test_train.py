@@ -69,7 +69,7 @@ BAD = [
         ["train.steps=0"],
         "train.steps=0; the number of training iterations must be a whole number from 1 to",
     ),
-    (["train=3"], "train=3; it must be a section, whose settings are given one by one."),
+    (["train=3"], "train=3: one name is needed. Allowed: flow_matching."),
     (["seed=1.5"], "seed=1.5; the seed of the run's random numbers must be a whole number from"),
     (["model.width=wide"], "model.width='wide'; it must be a whole number."),
     (["lr=0.1"], "unknown setting lr. Did you mean optim.lr?"),
