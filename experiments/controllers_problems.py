@@ -16,6 +16,7 @@ from symadj.bench.problem import BenchProblem
 from symadj.calls.integrator import Integrator
 from symadj.calls.solving import Solution
 from symadj.config.compose import compose
+from symadj.ode.events import Events
 from symadj.ode.layout import State
 from symadj.ode.user_function import Func
 
@@ -58,10 +59,15 @@ class _Caught(Integrator):
     asked: tuple[Func, State, Tensor]
 
     def solve(
-        self, func: Func, y0: State, t: Tensor, params: Sequence[Tensor] | None = None
+        self,
+        func: Func,
+        y0: State,
+        t: Tensor,
+        params: Sequence[Tensor] | None = None,
+        events: Events | None = None,
     ) -> Solution:
         self.asked = func, y0, t
-        return super().solve(func, y0, t, params)
+        return super().solve(func, y0, t, params, events)
 
 
 def problem_named(name: str) -> OdeProblem:

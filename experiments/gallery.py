@@ -41,6 +41,16 @@ MEASURES: Mapping[str, Sequence[str]] = {
         *("experiments/controllers.py", "experiments/controllers_problems.py"),
         *("experiments/controllers_solves.py", "experiments/users", "symadj/ode", "symadj/calls"),
     ),
+    "stiff": (
+        *("experiments/stiff.py", "experiments/stiff_problems.py", "experiments/stiff_solves.py"),
+        *(*SOLVES, "symadj/meters"),
+    ),
+    "guidance": (
+        *("experiments/guidance.py", "experiments/guidance_points.py", "symadj/guide"),
+        *(*SOLVES, *MODELS, *TRAINS, "symadj/meters", "symadj/bench/peers"),
+    ),
+    "zoo": ("experiments/zoo.py", *SOLVES, "symadj/meters"),
+    "events": ("experiments/events.py", *SOLVES, *MODELS),
     "bench/traces": (*SOLVES, *MODELS, *COSTS),
     "digits": (*SOLVES, *MODELS, *TRAINS),
     "gallery/checkerboard": (*SOLVES, *MODELS, *TRAINS),
@@ -76,6 +86,7 @@ SHOWS = {
     "controllers/work_precision": "Evaluations over the error of the solution for step "
     "controllers.",
     "controllers/relative": "Evaluations at equal error against symadj's default controller.",
+    "events/events": "A bouncing ball and a bang-bang control, learnt through the times of events.",
 }
 """What a figure shows whose folder has no captions yet."""
 SEVERAL, DIRTY = "records of several commits", "measured with changes that are not committed"

@@ -29,7 +29,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/common.sh
 
 ALL=(table1 table2 table3 table4 tolerance likelihood times rounding steps peers controllers
-  bench/traces digits gallery/checkerboard)
+  stiff events zoo guidance bench/traces digits gallery/checkerboard)
 PEERS='peers=[torchdiffeq,diffrax]'
 
 main() {
@@ -133,7 +133,7 @@ command_of() {
 
 # Whether an experiment is measured in one go, and cannot be cut in two.
 at_once() {
-  [[ $1 == table1 || $1 == controllers ]]
+  [[ " table1 controllers stiff events zoo guidance " == *" $1 "* ]]
 }
 
 # Whether a result is finished.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from symadj.calls.events import EventTimes
 from symadj.calls.integrator import Integrator
-from symadj.calls.odeint import odeint, odeint_adjoint, solve
+from symadj.calls.odeint import odeint, odeint_adjoint, odeint_event, solve
 from symadj.calls.solving import Solution, Steps
 from symadj.errors import (
     CapturedTensorError,
@@ -13,12 +14,15 @@ from symadj.errors import (
     InputError,
     MaxStepsExceeded,
     MemoryBudgetExceeded,
+    NewtonError,
+    NoEventError,
     NonFiniteError,
     SolveError,
     StepSizeUnderflow,
     SymadjError,
 )
 from symadj.grad import GRADIENTS, GradientMethod
+from symadj.ode.events import Event
 from symadj.ode.methods import SOLVERS
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
@@ -30,6 +34,8 @@ __all__ = [
     "SOLVERS",
     "CapturedTensorError",
     "DoubleBackwardError",
+    "Event",
+    "EventTimes",
     "FieldChangedError",
     "GradientMethod",
     "IncompatibleError",
@@ -37,6 +43,8 @@ __all__ = [
     "Integrator",
     "MaxStepsExceeded",
     "MemoryBudgetExceeded",
+    "NewtonError",
+    "NoEventError",
     "NonFiniteError",
     "Solution",
     "SolveError",
@@ -47,5 +55,6 @@ __all__ = [
     "SymadjError",
     "odeint",
     "odeint_adjoint",
+    "odeint_event",
     "solve",
 ]

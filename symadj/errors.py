@@ -88,6 +88,8 @@ class SolveError(SymadjError, RuntimeError):
         steps: accepted steps.
         rejects: rejected steps.
         largest: the largest absolute entry of the state at `t`.
+        samples: of a solve with batch="independent": the samples that have failed; t, h, steps,
+            rejects and largest are the first one's.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class SolveError(SymadjError, RuntimeError):
         steps: int,
         rejects: int,
         largest: float,
+        samples: tuple[int, ...] = (),
     ) -> None:
         self.phase = phase
         self.t = t
@@ -107,6 +110,7 @@ class SolveError(SymadjError, RuntimeError):
         self.steps = steps
         self.rejects = rejects
         self.largest = largest
+        self.samples = samples
         where = (
             f"phase {phase}, t={t:.9g}, h={h:.3g}, steps={steps}, rejected={rejects}, "
             f"largest |y|={largest:.3g}"
@@ -137,10 +141,22 @@ class StepSizeUnderflow(SolveError):
     status: str = "dt_underflow"
 
 
+class NewtonError(SolveError):
+    """The equations of an implicit step, or of its adjoint, were not solved."""
+
+    status: str = "not_solved"
+
+
 class MaxStepsExceeded(SolveError):
     """The solve needed more than `max_steps` attempted steps."""
 
     status: str = "step_limit"
+
+
+class NoEventError(SolveError):
+    """A solve that was to end at an event found none."""
+
+    status: str = "no_event"
 
 
 def suggest(given: object, allowed: Iterable[str]) -> str:

@@ -28,6 +28,7 @@ BEST = "best.pt"
 PLOTS = "plots"
 EVAL = "eval"
 SAMPLES = "samples"
+GUIDED = "guided"
 ROLLOUT = "rollout.csv"
 
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
@@ -85,7 +86,7 @@ def check_files(directory: Path) -> None:
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"{directory / name} cannot be opened ({reason}).") from error
-    for name in (PLOTS, EVAL, SAMPLES):
+    for name in (PLOTS, EVAL, SAMPLES, GUIDED):
         if os.path.lexists(directory / name):
             subfolder(directory, name)
 

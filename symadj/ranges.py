@@ -134,6 +134,7 @@ def _seed(what: str) -> Range:
 _SIZE = {"low": 8, "high": 2**62, "size": True}
 _SPACING = Range("the distance of grid points", 1e-9, 1e9, null="that of the data, if any")
 _HORIZON = _count("the number of intervals in a training window", high=WIDE)
+_GRAVITY = Range("the gravity", 1e-3, 1e6, unit="m/s^2")
 _WIDTHS = _count("the widths of the hidden layers", high=WIDE, each=True)
 
 RANGES: Mapping[str, Range] = {
@@ -214,6 +215,11 @@ RANGES: Mapping[str, Range] = {
     "solver.pi_beta": Range("the weight of the previous error", 0, 0.2),
     "solver.coupling": Range("the coupling of the two solutions", 0, 1, above=True, null="0.999"),
     "solver.damping": Range("the damping of the leapfrog", 0, 1, above=True, null="1: none"),
+    "solver.newton_tol": Range(
+        "the relative tolerance of an implicit step's equations", 1e-16, 0.1, null="0.01 rtol"
+    ),
+    "solver.max_newton": _count("the number of Newton iterations of a stage", 2, 10**4, null="20"),
+    "solver.gmres_restart": _count("the number of vectors that GMRES keeps", 2, 10**4, null="40"),
     "grad.bound": Range("the largest error of the reversed solve", 0, 1e6, above=True),
     "grad.rtol": _tolerance(
         "the relative tolerance of the backward solve", 1e-16, 1, null="the forward one"
@@ -238,14 +244,28 @@ RANGES: Mapping[str, Range] = {
     "model.hidden": _WIDTHS,
     "model.components": _count("the number of stacked flows", high=1000),
     "model.T": Range("the time that a component is integrated over", 1e-9, 1e6),
+    "model.wrong_by": Range("the factor that constants start wrong by", 1e-3, 1e3),
     "model.kernel": _count("the number of grid points that the first layer sees", high=999),
     "model.dx": _SPACING,
+    "model.gravity": _GRAVITY,
+    "model.restitution": Range("the first coefficient of restitution", 1e-3, 1, below=True),
+    "model.drag": Range("the first drag of the air", 1e-6, 1e3, unit="1/s"),
     "model.scales": _count("the number of resolutions", high=30, null="as many as fit"),
+    "model.classes": _count("the number of classes", 0, 10**6, null="those of the data, if any"),
+    "model.width": _count("the width of the layers", high=WIDE),
+    "model.blocks": _count("the number of residual blocks", high=1000),
+    "model.channels": _count("the channels at each resolution", high=WIDE, each=True),
+    "model.attention": _count("the number of attention heads", 0, 10**5),
     "model.image_shape": _count(
         "the height and width of the images", high=10**5, each=True, null="those of the data"
     ),
     "task.kinetic": Range("the weight of the integral of |f|^2", 0, 1e6),
     "task.jacobian": Range("the weight of the integral of |df/dz|^2", 0, 1e6),
+    "task.sigma_min": Range("the deviation of the noise left at t = 1", 0, 1, below=True),
+    "task.class_dropout": Range("the part of the labels that is left out", 0, 1, below=True),
+    "task.likelihood_rows": _count("the number of rows in a test's likelihood", 0, null="all"),
+    "task.guidance": Range("the strength of classifier-free guidance", 0, 1e3),
+    "task.noise": Range("the deviation of the noise in training", 0, 1e6, unit="that of the data"),
     "task.check_tolerance": Range(
         "the bound on the difference of the NLLs at the run's and a tighter tolerance",
         0,
@@ -258,7 +278,28 @@ RANGES: Mapping[str, Range] = {
     "task.rollouts": _count("the number of test trajectories rolled out", null="all"),
     "task.rollout_max_steps": _count("the number of attempted steps of a roll-out"),
     "task.windows": _count("the number of windows in a validation"),
+    "goal.fraction": Range("the fraction of pixels that are known", 0, 1, above=True),
+    "goal.factor": _count("the factor between the two resolutions", 2, 1000),
+    "goal.width": Range("the deviation of the blur", 0.01, 1000, unit="pixels"),
+    "goal.noise": Range("the deviation of the measurement's noise", 0, 1e6, unit="pixel values"),
+    "goal.seed": _seed("the goal"),
+    "goal.point": Range("the entries of the point", -1e9, 1e9, each=True),
+    "goal.label": _count("the class", 0, 10**6, null="every class in turn"),
+    "way.evaluations": _count("the number of solves with their gradient", high=10**7),
+    "way.lr": Range("the learning rate", 1e-30, 1e6),
+    "way.prior": Range("the weight of the noise's own likelihood", 0, 1e9),
+    "way.strength": Range("the strength of guidance", 0, 1e24),
+    "way.n": _count("the number of steps to the estimated sample", 0, WIDE, null="the solver's"),
+    "way.intervals": _count("how often the state is moved", high=WIDE, null="at every step"),
+    "way.iterations": _count("the number of training iterations", high=10**7),
+    "way.last": _count("the number of last steps with gradient", high=WIDE, null="all steps"),
+    "way.clip": Range("the largest norm of the gradient", 1e-12, 1e12, null="not clipped"),
+    "way.seed": _seed("the noise"),
     "data.seed": _seed("the data"),
+    "data.impacts": _count("the number of impacts of a ball", 2, 1000),
+    "data.gravity": _GRAVITY,
+    "data.restitution": Range("the coefficient of restitution", 1e-3, 1),
+    "data.drag": Range("the drag of the air", 1e-3, 1e3, zero=True, unit="1/s"),
     "data.size": _count("the number of points in each of the fixed sets"),
     "data.dim": _count("the number of entries of a point", high=10**6),
     "data.modes": _count("the number of modes", high=1000),
@@ -269,6 +310,7 @@ RANGES: Mapping[str, Range] = {
     "data.test": _count("the number of patches to test on"),
     "data.samples": _count("the number of trajectories", 2, HUGE),
     "data.noise": Range("the deviation of the training observations", 0, 1e6),
+    "data.mu": Range("the damping", 1e-3, 1e6),
     "data.angle": Range("the largest angle at release", 0, 1e3, unit="rad"),
     "data.trajectories": _count("the number of trajectories to train and to test on", 2),
     "data.steps": _count("the number of steps of a trajectory"),

@@ -36,9 +36,12 @@ ARROWS: dict[str, set[str]] = {
         *("calls", "config", "data", "grad", "meters", "models", "ode", "ode.methods"),
         *("records", "report", "run", "tasks"),
     },
+    "guide": {
+        *("calls", "config", "figures", "grad", "meters", "models", "ode", "records", "run"),
+    },
     "launch": {"bench", "config", "figures", "records", "run"},
     "cli": {
-        *("bench", "config", "data", "figures", "launch", "models", "records", "report"),
+        *("bench", "config", "data", "figures", "guide", "launch", "models", "records", "report"),
         *("face", "run", "tasks", "ode.methods"),
     },
 }

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from symadj.config.bench import BenchSettings
 from symadj.config.build import locate
-from symadj.config.groups import composed, group_options
+from symadj.config.groups import GUIDE_GROUPS, composed, group_options
 from symadj.config.schema import MeasureSettings, RunSettings, TrainSettings
 from symadj.errors import InputError
 from symadj.ranges import RANGES, Range, check_settings, require
@@ -55,9 +55,10 @@ def numeric_leaves(config: DictConfig) -> Iterator[str]:
 @pytest.mark.parametrize("command", ["train", "bench"])
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_number_of_every_option_has_a_range(command: str, group: str, option: str) -> None:
-    config = composed(command, [f"{group}={option}"])
+    guides = group in GUIDE_GROUPS
+    config = composed("guide" if guides else command, [f"{group}={option}"])
     assert set(numeric_leaves(config)) <= set(RANGES)
-    for section in ("data", "model", "task", "solver", "grad", "optim"):
+    for section in (group,) if guides else ("data", "model", "task", "solver", "grad", "optim"):
         target: Any = locate(config[section]._target_, section)
         assert set(numeric_arguments(section, target)) <= set(RANGES) | OFFERED
 
@@ -70,8 +71,9 @@ def test_every_number_of_the_typed_sections_has_a_range_and_every_range_a_settin
             if holds_numbers(hint):
                 found.add(f"{section}.{name}".lstrip("."))
     for group, option in OPTIONS:
-        if group not in ("measure", "experiment"):
-            node = composed("train", [f"{group}={option}"])[group]
+        if group not in ("measure", "train", "experiment"):
+            command = "guide" if group in GUIDE_GROUPS else "train"
+            node = composed(command, [f"{group}={option}"])[group]
             target: Any = locate(node._target_, group)
             found |= set(numeric_arguments(group, target))
     assert found == set(RANGES)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from symadj.config.bench import OWN, BenchSettings
+from symadj.config.build import locate
 from symadj.config.schema import Config
 from symadj.errors import InputError
 
@@ -108,6 +109,9 @@ def groups(config: Config, settings: BenchSettings) -> list[Group]:
     Args:
         config: as `symadj.config.bench.compose_bench` gives it.
         settings: the same, typed.
+
+    Raises:
+        InputError: two rows of one label, or a task whose loss solves no ODE.
     """
     base = {key: value for key, value in config.items() if key not in OWN}
     names = settings.solvers or [base["solver"]["method"]]
@@ -152,7 +156,17 @@ def _cases(
     labels = [case.label for case in cases]
     if twice := [label for label in labels if labels.count(label) > 1]:
         raise InputError(f"rows: there is a row {twice[0]!r} already; give it another label.")
+    for case in cases:
+        _check_solves(case.config["task"]["_target_"])
     return cases
+
+
+def _check_solves(target: str) -> None:
+    if not getattr(locate(target, "task"), "solves", True):
+        raise InputError(
+            f"the loss of {target} solves no ODE, so that there are no gradient methods to compare "
+            "on it. Take task=density or task=physics."
+        )
 
 
 def _like(peer: Peer) -> str:

@@ -65,9 +65,9 @@ class BenchProblem:
             except InputError as error:
                 raise InputError(f"weights={how.weights}: {error}") from error
         generator = torch.Generator().manual_seed(settings.seed)
-        batch = parts.data.sample_batch(settings.train.batch_size, generator)
+        batch = parts.batch(settings.train.batch_size, generator)
         dtype = None if how.autocast is None else getattr(torch, how.autocast)
-        return BenchProblem(parts, parts.place(batch), settings, dtype)
+        return BenchProblem(parts, batch, settings, dtype)
 
     def draw_again(self) -> None:
         """Puts the random numbers back to where every evaluation of the loss starts."""

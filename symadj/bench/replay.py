@@ -14,6 +14,7 @@ from symadj.calls.integrator import Integrator
 from symadj.calls.solving import Solution, solve_with
 from symadj.errors import SymadjError
 from symadj.grad import Adjoint, GradientMethod
+from symadj.ode.events import Events
 from symadj.ode.layout import State
 from symadj.ode.settings import SolverSettings
 from symadj.ode.user_function import Func
@@ -40,10 +41,17 @@ class RecordingIntegrator(Integrator):
         self.take_stats()
 
     def solve(
-        self, func: Func, y0: State, t: Tensor, params: Sequence[Tensor] | None = None
+        self,
+        func: Func,
+        y0: State,
+        t: Tensor,
+        params: Sequence[Tensor] | None = None,
+        events: Events | None = None,
     ) -> Solution:
-        solution = super().solve(func, y0, t, params)
-        self.grids.append(solution.steps.grid)
+        solution = super().solve(func, y0, t, params, events)
+        grid, end = solution.steps.grid, float(t[-1])
+        # A solve that an event has ended has no step to the end, which a grid must lead to.
+        self.grids.append(grid if grid[-1] == end else [*grid, end])
         return solution
 
 
@@ -66,7 +74,12 @@ class ReplayIntegrator(Integrator):
         self._next = 0
 
     def solve(
-        self, func: Func, y0: State, t: Tensor, params: Sequence[Tensor] | None = None
+        self,
+        func: Func,
+        y0: State,
+        t: Tensor,
+        params: Sequence[Tensor] | None = None,
+        events: Events | None = None,
     ) -> Solution:
         """As `Integrator.solve`, on the next grid.
 
@@ -77,7 +90,7 @@ class ReplayIntegrator(Integrator):
             raise SymadjError(f"a replay of {self._next} solves met one more.")
         settings = on_grid(self.solver, self._grids[self._next])
         self._next += 1
-        return solve_with(func, y0, t, settings, self.gradient, params)
+        return solve_with(func, y0, t, settings, self.gradient, params, events)
 
 
 def on_grid(solver: SolverSettings, grid: Grid) -> SolverSettings:

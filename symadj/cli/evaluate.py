@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return LookApp("symadj-eval", PURPOSE, OPTIONS, _evaluate).main(argv)
 
 
-def _evaluate(run: TrainedRun, options: dict[str, str]) -> None:
+def _evaluate(run: TrainedRun, options: dict[str, str], _: Sequence[str]) -> None:
     split, exact = options["split"], truth("exact", options["exact"])
     metrics = run.evaluate(split, exact)
     solver = solver_line(run.parts.integrator.solver)

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from symadj.config.groups import description, group_options
+from symadj.config.groups import GUIDE_GROUPS, description, group_options
 
 FLAGS = (
     ("-m, --multirun", "a run for every combination of values: grad=aca,symplectic seed=0,1"),
@@ -29,7 +29,7 @@ def help_text(
         extra: a further directory of configurations.
     """
     parts = [f"usage: {usage}", purpose]
-    groups = group_options(extra)
+    groups = {k: v for k, v in group_options(extra).items() if k not in GUIDE_GROUPS}
     width = max(len(group) for group in groups)
     lines = [
         textwrap.fill(

@@ -77,7 +77,16 @@ def with_full_keys(message: str, key: str, settings: Mapping[str, Any]) -> str:
 
 
 def locate(path: str, key: str) -> Callable[..., Any]:
-    """Imports what a dotted path names.
+    """Imports what the `_target_` of a group names.
+
+    Raises:
+        InputError: nothing of this name, or nothing that can be called.
+    """
+    return imported(path, f"{key}._target_")
+
+
+def imported(path: str, setting: str) -> Callable[..., Any]:
+    """Imports the class or function of a dotted path, which this setting names.
 
     Raises:
         InputError: nothing of this name, or nothing that can be called.
@@ -86,9 +95,9 @@ def locate(path: str, key: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{key}._target_={path}: cannot be imported ({error}).") from error
+        raise InputError(f"{setting}={path}: cannot be imported ({error}).") from error
     if not callable(found):
-        raise InputError(f"{key}._target_={path}: is no class or function.")
+        raise InputError(f"{setting}={path}: is no class or function.")
     return found
 
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from symadj.config.explain import COMPOSITION_ERRORS, explain, objections
 from symadj.config.groups import composed
-from symadj.config.overrides import refuse_wrong_choices
+from symadj.config.overrides import refuse_guiding, refuse_wrong_choices
 from symadj.config.schema import Config, RunSettings
 from symadj.errors import InputError, suggest
 from symadj.ranges import check_settings
@@ -31,6 +31,8 @@ def compose(config_name: str, overrides: Sequence[str] = (), extra: Path | None 
         InputError: overrides that cannot be composed, a setting that must be given and is not, or
             a value out of its range.
     """
+    if config_name != "guide":
+        refuse_guiding(overrides)
     refuse_wrong_choices(overrides, extra)
     try:
         made = composed(config_name, overrides, extra)

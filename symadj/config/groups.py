@@ -18,6 +18,9 @@ import symadj
 from symadj.config.schema import RunSettings
 from symadj.errors import InputError
 
+GUIDE_GROUPS = ("goal", "way")
+"""The groups of symadj-guide, which are no part of a training."""
+
 
 def config_dir() -> Path:
     """The directory of the configurations: the installed package's own, else the checkout's.

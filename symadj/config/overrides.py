@@ -12,10 +12,10 @@ from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import OverrideParseException
 
 from symadj.config.explain import unreadable, wrong_choice
-from symadj.config.groups import group_options
+from symadj.config.groups import GUIDE_GROUPS, group_options
 from symadj.config.schema import Config, below
 from symadj.errors import InputError
-from symadj.ode.methods import SOLVERS
+from symadj.ode.methods import IMPLICIT, SOLVERS
 
 MOST_JOBS = 100_000
 
@@ -57,6 +57,16 @@ def refuse_wrong_choices(overrides: Sequence[str], extra: Path | None = None) ->
     for override in parse(overrides):
         if problem := wrong_choice(override, groups):
             raise InputError(problem)
+
+
+def refuse_guiding(overrides: Sequence[str]) -> None:
+    """Raises `InputError` for a goal or a way of guiding where nothing is guided."""
+    for override in parse(overrides):
+        if override.key_or_group.partition(".")[0] in GUIDE_GROUPS:
+            raise InputError(
+                f"{override.input_line}: goals and ways are settings of symadj-guide, which steers "
+                "the samples of a trained run."
+            )
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
@@ -142,7 +152,9 @@ def ignored_settings(config: Config, overrides: Sequence[str]) -> list[str]:
     if adaptive or own:
         return []
     named = [override.key_or_group.replace("/", ".") for override in parse(overrides)]
-    return [key for key in named if key in _OF_ADAPTIVE_STEPS]
+    # The equations of an implicit step are solved to a tolerance, whatever its length.
+    heeded = ("solver.rtol", "solver.atol") if solver["method"] in IMPLICIT else ()
+    return [key for key in named if key in _OF_ADAPTIVE_STEPS and key not in heeded]
 
 
 def asks_for_search(overrides: Sequence[str]) -> bool:

@@ -118,13 +118,19 @@ def resumed_config(
 
 
 @objections()
-def looked_at_config(directory: Path, overrides: Sequence[str], trusted: Sequence[str]) -> Config:
+def looked_at_config(
+    directory: Path,
+    overrides: Sequence[str],
+    trusted: Sequence[str],
+    anew: Sequence[str] = SET_ANEW,
+) -> Config:
     """The configuration of a run to look at.
 
     Args:
         directory: of the run.
         overrides: of the command line.
         trusted: modules that the run may name.
+        anew: the settings that may be set anew.
 
     Raises:
         InputError: no run there, a setting that belongs to the training, or a run that names what
@@ -132,10 +138,10 @@ def looked_at_config(directory: Path, overrides: Sequence[str], trusted: Sequenc
     """
     changed, named = _overridden(saved_config(directory), overrides)
     for key in named:
-        if not any(below(key, name) for name in SET_ANEW):
+        if not any(below(key, name) for name in anew):
             raise InputError(
                 f"{key} belongs to the training of {directory}; to be set anew here: "
-                f"{', '.join(SET_ANEW)}."
+                f"{', '.join(anew)}."
             )
     config = resolved(changed)
     check_trusted(config, directory, named, trusted)

@@ -205,7 +205,11 @@ class RunSettings:
     measure: MeasureSettings = extent(MeasureSettings)
     data: Any = experiment(path=extent(anew=True), data_dir=place(anew=True))
     model: Any = experiment()
-    task: Any = experiment(check_tolerance=extent(anew=True), check_factor=extent(anew=True))
+    task: Any = experiment(
+        check_tolerance=extent(anew=True),
+        check_factor=extent(anew=True),
+        likelihood_rows=extent(anew=True),
+    )
     solver: Any = experiment(anew=True, compile=extent())
     grad: Any = experiment(offload_dir=place())
     optim: Any = experiment()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, Union
 
 import torch
 from torch import Tensor
+
+from symadj.errors import InputError
 
 Batch = Union[Tensor, tuple["Batch", ...], dict[str, "Batch"]]  # noqa: UP007
 """Tensors whose first dimension is the batch: one, or any nest of them."""
@@ -74,7 +77,9 @@ class VectorData(Data):
     """Vectors in three splits.
 
     A subclass loads its rows and passes them on; it overrides `sample_batch` where a training batch
-    is more than rows of `train`, and sets `image_shape` with `to_images` where a row is an image.
+    is no rows of `train`, or `training_rows` where these are more than they are in `train`, calls
+    `set_labels` where every row has a class, and sets `image_shape` with `pixels` where a row is an
+    image.
 
     Attributes:
         name: shown in tables and in the header of a run.
@@ -84,10 +89,14 @@ class VectorData(Data):
         columns: the entries' names, where they have any.
         image_shape: (height, width) of a vector shown as an image; None: it is none.
         draws_rows: as `Data`.
+        classes: the labels are 0 to classes - 1; 0: there are none.
+        labels: int64 [n] for the rows of every split, by its name; empty where there are none.
     """
 
     draws_rows: bool = True
     image_shape: tuple[int, int] | None = None
+    classes: int = 0
+    labels: Mapping[str, Tensor] = MappingProxyType({})
 
     def __init__(
         self,
@@ -114,18 +123,54 @@ class VectorData(Data):
             if split.dtype.itemsize > dtype.itemsize:
                 setattr(self, name, split.to(dtype))
 
+    def set_labels(self, *labels: Tensor) -> None:
+        """Gives the rows of train, val and test their classes, whole numbers [n] from 0 on.
+
+        Raises:
+            InputError: not one for every row, or numbers that are no classes.
+        """
+        splits = dict(zip(("train", "val", "test"), labels, strict=True))
+        for name, given in splits.items():
+            rows = len(getattr(self, name))
+            if given.shape != (rows,) or given.is_floating_point() or int(given.min()) < 0:
+                raise InputError(
+                    f"labels of {name}: {given.dtype} of shape {tuple(given.shape)} for {rows} "
+                    "rows; one whole number from 0 on is needed for each."
+                )
+        self.labels = {name: given.to(torch.int64) for name, given in splits.items()}
+        self.classes = 1 + max(int(given.max()) for given in labels)
+
     def sample_batch(self, n: int, generator: torch.Generator) -> Tensor:
         """n rows of the training split [n, dim], drawn with replacement."""
-        return self.train[torch.randint(len(self.train), (n,), generator=generator)]
+        return self.training_rows(self._draw_rows(n, generator), generator)
+
+    def sample_labelled(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The same n rows [n, dim] with their labels [n].
+
+        Raises:
+            InputError: the data have no labels.
+        """
+        if not self.labels:
+            raise InputError(f"{self.name} has no labels.")
+        rows = self._draw_rows(n, generator)
+        return self.training_rows(rows, generator), self.labels["train"][rows]
+
+    def training_rows(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """The rows of the training split with these numbers, as a batch has them."""
+        return self.train[rows]
+
+    def _draw_rows(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(len(self.train), (n,), generator=generator)
 
     def model_arguments(self) -> dict[str, Any]:
-        """What a model may need to know of the data: `dim`, and `image_shape`.
+        """What a model may need to know of the data: `dim`, `classes` and `image_shape`.
 
         A shape of images that a vector does not hold whole is not offered: it is None then.
         """
         shape = self.image_shape
         whole = shape is not None and math.prod(shape) == self.dim
-        return {"dim": self.dim, "image_shape": shape if whole else None}
+        image_shape = shape if whole else None
+        return {"dim": self.dim, "classes": self.classes, "image_shape": image_shape}
 
     def bits_per_dim(self, x: Tensor, log_prob: Tensor) -> Tensor:
         """-log p / (dim ln 2) for every sample.
@@ -138,6 +183,14 @@ class VectorData(Data):
 
     def to_images(self, x: Tensor) -> Tensor:
         """Vectors [n, dim] as images [n, height, width] with values in [0, 1].
+
+        Raises:
+            NotImplementedError: the data are no images.
+        """
+        return self.pixels(x).clamp(0, 1)
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """As `to_images`, and not clipped: 0 to 1 in the data, differentiable everywhere.
 
         Raises:
             NotImplementedError: the data are no images.

@@ -12,6 +12,8 @@ from symadj.data.grey_images import GreyImages
 class Digits(GreyImages):
     """The digits as vectors of 64 numbers, dequantised and spread as `GreyImages` says.
 
+    The label of an image is its digit.
+
     The images come with scikit-learn (UCI "Optical Recognition of Handwritten Digits", test part):
     nothing is downloaded.
 
@@ -25,7 +27,7 @@ class Digits(GreyImages):
     """
 
     def __init__(self, alpha: float = 0.01, standardise: bool = True, seed: int = 0) -> None:
-        pixels, _ = load_digits(return_X_y=True)
+        pixels, digits = load_digits(return_X_y=True)
         super().__init__(
             "digits",
             torch.from_numpy(np.asarray(pixels)),
@@ -36,4 +38,5 @@ class Digits(GreyImages):
             seed=seed,
             note="scikit-learn's handwritten digits, 8x8 pixels, dequantised"
             + (", standardised" if standardise else ""),
+            labels=torch.from_numpy(np.asarray(digits)),
         )

@@ -31,6 +31,7 @@ class GreyImages(VectorData):
         standardise: whether mean and std are those of y.
         seed: of the 80/10/10 split and of the fixed dequantisation.
         note: one line on what the images are.
+        labels: the class of every image, whole numbers [n]; None: they have none.
 
     Attributes:
         mean, std: [side * side].
@@ -50,6 +51,7 @@ class GreyImages(VectorData):
         standardise: bool,
         seed: int,
         note: str,
+        labels: Tensor | None = None,
     ) -> None:
         require("data", alpha=alpha, seed=seed)
         self.alpha, self.levels, self.side = alpha, levels, side
@@ -63,10 +65,11 @@ class GreyImages(VectorData):
             # No pixel is constant: dequantisation moves even those that are 0 in every image.
             self.mean, self.std = splits[0].mean(0), splits[0].std(0, correction=0)
         super().__init__(name, *((y - self.mean) / self.std for y in splits), note=note)
+        if labels is not None:
+            self.set_labels(*split_rows(labels, seed))
 
-    def sample_batch(self, n: int, generator: torch.Generator) -> Tensor:
-        """n training images [n, dim], drawn with replacement and dequantised anew."""
-        rows = torch.randint(len(self._train_pixels), (n,), generator=generator)
+    def training_rows(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Training images [n, dim], dequantised anew."""
         y = self._spread(self._train_pixels[rows], generator)
         return (y - self.mean) / self.std
 
@@ -92,10 +95,10 @@ class GreyImages(VectorData):
         spread = F.softplus(y) + F.softplus(-y) - self.std.to(x).log()
         return spread.sum(-1) + self.dim * math.log(1 - 2 * self.alpha)
 
-    def to_images(self, x: Tensor) -> Tensor:
-        """u of every pixel, [n, side, side] for x [n, dim], clipped to [0, 1]."""
+    def pixels(self, x: Tensor) -> Tensor:
+        """u of every pixel, [n, side, side] for x [n, dim]."""
         u = (torch.sigmoid(self._unstandardised(x)) - self.alpha) / (1 - 2 * self.alpha)
-        return u.clamp(0, 1).reshape(-1, self.side, self.side)
+        return u.reshape(-1, self.side, self.side)
 
     def _spread(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         """y of integer levels, with fresh U."""

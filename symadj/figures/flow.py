@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +16,12 @@ Array = NDArray[np.floating]
 
 
 def sample_sheet(
-    real: Array, sampled: Array, *, real_label: str = "real", sampled_label: str = "sampled"
+    real: Array,
+    sampled: Array,
+    *,
+    real_label: str = "real",
+    sampled_label: str = "sampled",
+    classes: Sequence[int] = (),
 ) -> Figure:
     """Two sheets of images side by side, each as square as its number of images allows.
 
@@ -23,32 +30,45 @@ def sample_sheet(
         sampled: [m, height, width].
         real_label: title of the left sheet.
         sampled_label: title of the right one.
+        classes: of the sheets' rows, which have as many images each; none: rows mean nothing.
     """
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     axes = figure.subplots(1, 2)
     pairs = ((real, real_label), (sampled, sampled_label))
     for ax, (images, label) in zip(axes, pairs, strict=True):
-        ax.imshow(tile(images), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+        sheet = tile(images, columns=len(images) // len(classes) if classes else None)
+        ax.imshow(sheet, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
         ax.set_title(label)
         ax.set_xticks([])
-        ax.set_yticks([])
+        height = (len(sheet) - 1) / max(1, len(classes))
+        ax.set_yticks([height * (i + 0.5) for i in range(len(classes))], list(classes))
     return figure
 
 
-def sample_figure(data: VectorData, drawn: Tensor) -> Figure:
+def sample_figure(data: VectorData, drawn: Tensor, labels: Tensor | None = None) -> Figure:
     """Samples beside as many rows of the test split: as images, or in their first two coordinates.
 
     Args:
         data: what the flow was trained on.
         drawn: [n, dim].
+        labels: the classes of the samples, [n]; images then have a row for each, beside those of
+            the test split; None: they have none.
     """
     real = data.test[: len(drawn)]
     if data.image_shape is not None:
+        classes = [] if labels is None else labels.unique().tolist()
+        images, of_real = data.to_images(drawn), data.to_images(real)
+        if labels is not None:
+            most = int(labels.bincount().max())
+            images = by_class(images, labels, classes, most)
+            of_real = by_class(data.to_images(data.test), data.labels["test"], classes, most)
+        one = f", class {classes[0]}" if len(classes) == 1 else ""
         return sample_sheet(
-            data.to_images(real).numpy(),
-            data.to_images(drawn).numpy(),
-            real_label=f"{data.name}: real (test split)",
-            sampled_label=f"{data.name}: sampled from the flow",
+            of_real.numpy(),
+            images.numpy(),
+            real_label=f"{data.name}: real (test split){one}",
+            sampled_label=f"{data.name}: sampled from the flow{one}",
+            classes=classes if len(classes) > 1 else (),
         )
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
@@ -68,10 +88,22 @@ def sample_figure(data: VectorData, drawn: Tensor) -> Figure:
     return figure
 
 
-def tile(images: Array, margin: int = 1) -> Array:
-    """Images [n, height, width] as one [H, W]: rows of ceil(sqrt(n)), with empty (0) margins."""
+def by_class(images: Tensor, labels: Tensor, classes: Sequence[int], columns: int) -> Tensor:
+    """The first `columns` images [n, ...] of every class; empty (0) ones where there are fewer."""
+    sheet = images.new_zeros(len(classes), columns, *images.shape[1:])
+    for row, one in zip(sheet, classes, strict=True):
+        found = images[labels == one][:columns]
+        row[: len(found)] = found
+    return sheet.flatten(0, 1)
+
+
+def tile(images: Array, margin: int = 1, columns: int | None = None) -> Array:
+    """Images [n, height, width] as one [H, W]: rows of `columns`, with empty (0) margins.
+
+    None: rows of ceil(sqrt(n)).
+    """
     n, height, width = images.shape
-    columns = int(np.ceil(np.sqrt(n)))
+    columns = columns or int(np.ceil(np.sqrt(n)))
     rows = -(-n // columns)
     sheet = np.zeros((rows * columns, height + margin, width + margin), dtype=images.dtype)
     sheet[:n, :height, :width] = images

@@ -363,3 +363,20 @@ def _two_lines(figure: Figure, count: int, *more: Line2D) -> None:
         frameon=False,
         fontsize=SMALL_FONT_SIZE,
     )
+
+
+def scatter_pairs(pairs: Mapping[str, tuple[Array, Array]], title: str = "") -> Figure:
+    """Predictions over the truth, a panel for each quantity; on the line they are right.
+
+    Args:
+        pairs: (truth, prediction), by what they are.
+        title: name of the data.
+    """
+    figure = new_figure(COLUMN_WIDTH * len(pairs), 2.8)
+    axes = figure.subplots(1, len(pairs), squeeze=False)[0]
+    for ax, (name, (truth, predicted)) in zip(axes, pairs.items(), strict=True):
+        ends = [float(min(truth.min(), predicted.min())), float(max(truth.max(), predicted.max()))]
+        ax.plot(ends, ends, color=GREY, linewidth=0.8)
+        ax.plot(truth, predicted, "o", color=PREDICTION, markersize=2.5)
+        dress(ax, name, "predicted", title)
+    return figure

@@ -52,11 +52,13 @@ def run_figures(history: pd.DataFrame) -> dict[str, Figure]:
     """All plots of a run that its history can give, by the stem of their file's name."""
     if history.empty:
         return {}
-    return {
+    figures = {
         "loss_iteration": loss_against_iteration(history),
         "loss_time": loss_against_time(history),
-        "evaluations": evaluations_per_iteration(history),
     }
+    if (history["accepted"] > 0).any():  # not where training makes no solve
+        figures["evaluations"] = evaluations_per_iteration(history)
+    return figures
 
 
 def _figure(rows: int) -> tuple[Figure, list[Axes]]:

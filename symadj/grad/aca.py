@@ -31,6 +31,7 @@ class ACA(StepwiseReplay):
     """
 
     name = "aca"
+    per_sample = True
     stores = ("steps", "revolve")
 
     def pull_step(

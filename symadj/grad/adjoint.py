@@ -16,7 +16,6 @@ from torch import Tensor
 
 from symadj.errors import IncompatibleError
 from symadj.grad.base import OneNodeMethod
-from symadj.grad.once import first_order_only
 from symadj.grad.quadrature import Quadrature
 from symadj.ode.callbacks import Callbacks
 from symadj.ode.control import (
@@ -30,7 +29,8 @@ from symadj.ode.control import (
     ratio_of,
 )
 from symadj.ode.engine import Step, integrate
-from symadj.ode.methods import Attempt, explicit
+from symadj.ode.methods import Attempt, ImplicitRungeKutta, explicit
+from symadj.ode.once import first_order_only
 from symadj.ode.problem import Problem, StepList, stepping
 from symadj.ode.settings import OPTIONS_OF, SolverSettings
 from symadj.warn import warn
@@ -115,6 +115,14 @@ class Adjoint(OneNodeMethod):
                 "Take seminorm=true."
             )
         settings = self.settings(problem.settings)
+        if isinstance(settings.solver, ImplicitRungeKutta):
+            raise IncompatibleError(
+                "gradient=adjoint integrates y backward along with its adjoint, and the fields "
+                f"that method={settings.method} is for are unstable in that direction. Take "
+                "symplectic, aca, checkpoint or backprop, which are exact, or give the backward "
+                'solve an explicit method of its own: Adjoint(method="dopri5") (adjoint_method, '
+                "grad.method)."
+            )
         explicit(settings.solver, _NEEDED_BY)
         forward = _Forward(problem, settings, self, k0)
         ys = _AdjointFunction.apply(forward, y0, *problem.field.params)
@@ -187,7 +195,7 @@ class _BackwardSolve:
         self.settings = forward.settings
         self.norm = norm_of(forward.settings, self.field.layout)
         self.norm_of_all = forward.method.norm
-        backward = self.problem.times[::-1]
+        backward = self.problem.answered[::-1]
         self.solver = explicit(
             stepping(self.settings, backward, self.field.layout.time_dtype),
             _NEEDED_BY,
@@ -202,7 +210,7 @@ class _BackwardSolve:
 
     def run(self, ys: Tensor, cotangents: Tensor) -> Tensor:
         """The cotangent of y0; the parameters' ones are in `gradients`."""
-        times = self.problem.times
+        times = self.problem.answered
         adjoint = cotangents[-1]
         for n in range(len(times) - 1, 0, -1):
             pair = self._segment(times[n], times[n - 1], torch.stack([ys[n], adjoint]))
@@ -286,5 +294,5 @@ class _BackwardSolve:
             return None
         if settings.grid is not None and settings.grid == forward.problem.settings.grid:
             return [float(t) for t in settings.grid]
-        times = self.problem.times
+        times = self.problem.answered
         return settings.fixed_grid(times[-1], times[0])

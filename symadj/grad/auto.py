@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from symadj.errors import InputError, NothingFits
+from symadj.errors import IncompatibleError, InputError, NothingFits
 from symadj.grad.aca import ACA
+from symadj.grad.back_through import uses_back
 from symadj.grad.backprop import Backprop
 from symadj.grad.base import GradientMethod
 from symadj.grad.checkpoint import Checkpoint
@@ -22,7 +23,7 @@ from symadj.grad.reversible import Reversible
 from symadj.grad.stores.revolve import schedules
 from symadj.grad.symplectic import Symplectic
 from symadj.ode.engine import Step
-from symadj.ode.methods import GeneralLinear
+from symadj.ode.methods import GeneralLinear, ImplicitRungeKutta
 from symadj.ode.problem import Problem, StepList
 from symadj.ode.stats import SolveStats
 from symadj.ranges import require
@@ -75,8 +76,15 @@ class Auto(GradientMethod):
         """By the method of the forecast.
 
         Raises:
+            IncompatibleError: an implicit method, whose linear systems are not in the forecast.
             NothingFits: no method is predicted to fit into the memory; its message has the table.
         """
+        if isinstance(problem.settings.solver, ImplicitRungeKutta):
+            raise IncompatibleError(
+                f"grad=auto with method={problem.settings.method}: what an implicit method's "
+                "linear systems take in memory and evaluations is not predicted. Take symplectic, "
+                "whose memory is least (store=revolve bounds it), aca, or backprop."
+            )
         known = self._look(problem, y0)
         self._open = [ref for ref in self._open if (one := ref()) is not None and one.waiting]
         self._most_open = max(self._most_open, len(self._open) + 1)
@@ -106,8 +114,9 @@ class Auto(GradientMethod):
         return known
 
     def _choose(self, problem: Problem, known: _Known) -> Forecast:
-        adaptive = problem.settings.adaptive
-        steps = math.ceil(1.1 * known.steps) if adaptive else _fixed_steps(problem)
+        steps = _fixed_steps(problem)
+        if steps is None:
+            steps = math.ceil(1.1 * known.steps)
         solver = problem.settings.solver
         own = isinstance(solver, GeneralLinear)
         solve = Solve(
@@ -118,7 +127,7 @@ class Auto(GradientMethod):
             self._most_open,
             solver.uses_in(steps),
             solver.states if own else 1,
-            own and solver.coefficients(1.0).inverse is not None,
+            uses_back(solver, steps) if own and solver.coefficients(1.0).inverse else 0,
         )
         rows = [row for row in forecasts(solve, self.memory) if row.slots is None or _can_revolve()]
         if problem.settings.compile:
@@ -174,14 +183,18 @@ def _can_revolve() -> bool:
     return True
 
 
-def _fixed_steps(problem: Problem) -> int:
+def _fixed_steps(problem: Problem) -> int | None:
+    """N, where it is known before a solve."""
+    if problem.settings.adaptive or problem.events is not None:
+        return None
     return len(problem.settings.fixed_grid(problem.times[0], problem.times[-1])) - 1
 
 
 def _count_steps(problem: Problem, y0: Tensor) -> int:
-    """N, by a solve without graph where steps adapt."""
-    if not problem.settings.adaptive:
-        return _fixed_steps(problem)
+    """N, by a solve without graph where it is not known."""
+    known = _fixed_steps(problem)
+    if known is not None:
+        return known
     steps = StepList()
     problem = dataclasses.replace(problem, callbacks=False)
     field = problem.field

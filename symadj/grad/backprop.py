@@ -21,16 +21,15 @@ class Backprop(GradientMethod):
     """
 
     name = "backprop"
+    per_sample = True
     differentiable_twice = True
 
     def solve(self, problem: Problem, y0: Tensor) -> tuple[Tensor, list[Step]]:
         """The forward solve with its graph."""
         field = problem.field
-        outputs: list[Tensor] = []
         uses = _GraphUses(problem.solver.end)
         with field.phase("forward"), torch.enable_grad():
-            problem.integrate(field.traced, y0, emit=lambda _, y: outputs.append(y), observer=uses)
-        ys = torch.stack(outputs)
+            ys = torch.stack(problem.trace(y0, observer=uses))
         if ys.requires_grad:
             ys.register_hook(_CountProducts(field.stats, uses.total()))
         return ys, uses.steps

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from symadj.errors import IncompatibleError, SymadjError
-from symadj.grad.once import first_order_only
 from symadj.grad.stores import Kept, Store, StoreOptions
 from symadj.grad.stores.base import last_pass
 from symadj.ode.engine import Step
 from symadj.ode.field import Field, LeavesFound
 from symadj.ode.methods import Attempt
+from symadj.ode.once import first_order_only
 from symadj.ode.problem import Problem, StepList
 from symadj.ode.transforms import refuse_transforms
 
@@ -34,16 +34,18 @@ class GradientMethod(ABC):
         exact: whether the gradient is that of the discrete solution.
         differentiable_twice: whether a gradient of the gradient can be taken.
         compilable: whether its solves can run compiled.
+        per_sample: whether it goes with batch="independent".
     """
 
     name: ClassVar[str]
     exact: ClassVar[bool] = True
     differentiable_twice: ClassVar[bool] = False
     compilable: ClassVar[bool] = False
+    per_sample: ClassVar[bool] = False
 
     @abstractmethod
     def solve(self, problem: Problem, y0: Tensor) -> tuple[Tensor, list[Step]]:
-        """The outputs [len(times), *y0.shape], differentiable, and the accepted steps."""
+        """The outputs [len(answered), *y0.shape], differentiable, and the accepted steps."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -58,7 +60,7 @@ class OneNodeMethod(GradientMethod):
         field, times = problem.field, problem.times
         field.checked = problem.settings.check_field
         with torch.no_grad(), field.phase("forward"):
-            k0 = field.probe(problem.start, y0, again=times[-1:], t0=times[0])
+            k0 = field.probe(problem.start, y0, again=problem.end, t0=times[0])
         if y0.requires_grad or field.params:
             return self.solve_as_node(problem, y0, k0)
         steps = StepList()
@@ -120,7 +122,7 @@ class ReplayMethod(OneNodeMethod):
         Args:
             replay: the solve.
             y0: its start.
-            cotangents: of the outputs, [len(times), *y0.shape].
+            cotangents: of the outputs, [len(answered), *y0.shape].
         """
 
     @staticmethod
@@ -203,10 +205,11 @@ class StepwiseReplay(ReplayMethod):
         solver = replay.problem.solver
         cotangent = solver.cotangent_of(torch.zeros_like(y0))
         for step, attempt in replay.store.backward(release=replay.release):
-            if step.landed is not None:
-                cotangent = cotangent + solver.cotangent_of(cotangents[step.landed])
-            outputs = [(theta, cotangents[i]) for i, theta in step.interior]
-            cotangent = self.pull_step(replay, step, attempt, cotangent, outputs)
+            part, landed = step.part(cotangent), step.of_end(cotangents)
+            if landed is not None:
+                part = part + solver.cotangent_of(landed)
+            part = self.pull_step(replay, step, attempt, part, step.of_inside(cotangents))
+            cotangent = step.put(cotangent, part)
             # Gone before the store makes the next one.
             del attempt
         return self.pull_begin(replay, y0, cotangent) + cotangents[0]

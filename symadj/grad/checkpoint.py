@@ -9,7 +9,6 @@ from torch import Tensor
 
 from symadj.grad.base import Replay, ReplayMethod
 from symadj.grad.stores import Store
-from symadj.ode.control import FixedSteps
 from symadj.ode.problem import Problem
 
 
@@ -21,6 +20,7 @@ class Checkpoint(ReplayMethod):
     """
 
     name = "checkpoint"
+    per_sample = True
 
     def open_store(self, problem: Problem) -> Store:
         """The grid alone: y0 of the whole solve is kept anyway."""
@@ -30,13 +30,9 @@ class Checkpoint(ReplayMethod):
         """The whole solve with graph on its frozen grid, then one call of autograd."""
         problem, field = replay.problem, replay.field
         leaf = y0.detach().requires_grad_()
-        outputs: list[Tensor] = []
-        grid = FixedSteps([replay.steps[0].t0, *(step.t1 for step in replay.steps)])
         before = dataclasses.replace(field.stats)
         with torch.enable_grad():
-            problem.integrate(
-                field.traced, leaf, emit=lambda _, y: outputs.append(y), controller=grid
-            )
+            outputs = problem.trace(leaf, steps=replay.steps)
         field.stats.accepted = before.accepted
         field.stats.vjps += field.stats.with_graph - before.with_graph
         of_start, *of_params = field.pull(outputs, [leaf], list(cotangents))

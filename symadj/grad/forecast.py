@@ -116,7 +116,7 @@ class Solve:
         outputs: K, output times.
         uses_in_all: evaluations from which the end is made, each counted once; 0: N s.
         states: r, the states of the method, y and what it has besides: 1 of a Runge-Kutta method.
-        reversible: whether its steps can be taken back.
+        uses_back: evaluations and products with which its steps are taken back; 0: they cannot be.
         at_once: solves whose backward pass is still to come while this one's runs, itself included:
             the components of a flow.
     """
@@ -128,7 +128,7 @@ class Solve:
     at_once: int = 1
     uses_in_all: int = 0
     states: int = 1
-    reversible: bool = False
+    uses_back: int = 0
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,8 @@ def forecasts(solve: Solve, memory: int) -> list[Forecast]:
         memory: bytes; gives "revolve" as many slots as fit into it.
     """
     use, n, s = solve.use, solve.steps, solve.stages
-    graphs = (solve.uses_in_all or n * s) * use.in_a_chain
+    forward = solve.uses_in_all or n * s
+    graphs = forward * use.in_a_chain
     one_step = s * (use.graph + (use.state if use.saved_state else 0))
     of_steps = use.params if n > 1 else 0
     symplectic = use.stage + use.params + 4 * use.state
@@ -196,31 +197,30 @@ def forecasts(solve: Solve, memory: int) -> list[Forecast]:
         method: str,
         kept: int,
         work: int,
-        per_step: float,
+        backward: int,
         store: str = "",
         slots: int | None = None,
     ) -> Forecast:
-        return Forecast(
-            method, store, slots, kept, work, round(n * per_step), _peak(solve, kept, work)
-        )
+        peak = _peak(solve, kept, work)
+        return Forecast(method, store, slots, kept, work, forward + backward, peak)
 
     few, more = 3 * use.state, solve.states - 1
     starts = (n * solve.states + 1) * use.state
     rows = [
-        row("backprop", graphs, use.pull + few, 2 * s),
-        row("checkpoint", use.state, graphs + use.pull + few, 3 * s),
-        row("aca", starts, one_step + use.pull + of_steps + few, 3 * s, "steps"),
-        row("symplectic", n * (s + more) * use.state, symplectic, 3 * s, "stages"),
-        row("symplectic", starts, symplectic + stages, 4 * s - 1, "steps"),
+        row("backprop", graphs, use.pull + few, forward),
+        row("checkpoint", use.state, graphs + use.pull + few, 2 * forward),
+        row("aca", starts, one_step + use.pull + of_steps + few, 2 * n * s, "steps"),
+        row("symplectic", n * (s + more) * use.state, symplectic, 2 * n * s, "stages"),
+        row("symplectic", starts, symplectic + stages, n * (3 * s - 1), "steps"),
     ]
-    if solve.reversible:
+    if solve.uses_back:
         ends = 2 * solve.states * use.state
-        rows.append(row("reversible", use.state + ends, symplectic + stages, 4 * s))
+        rows.append(row("reversible", use.state + ends, symplectic + stages, solve.uses_back))
     if n > 2:
         slots = _slots(solve, memory, symplectic + stages)
-        per_step = 4 * s - 1 + s * recomputed_steps(n, slots) / n
+        backward = n * (3 * s - 1) + s * recomputed_steps(n, slots)
         kept = (slots * solve.states + 1) * use.state
-        rows.append(row("symplectic", kept, symplectic + stages, per_step, "revolve", slots))
+        rows.append(row("symplectic", kept, symplectic + stages, backward, "revolve", slots))
     return sorted(rows, key=lambda r: (r.evaluations, r.peak))
 
 

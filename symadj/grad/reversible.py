@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from symadj.errors import ReversalError
-from symadj.grad.back_through import reverse_step
+from symadj.grad.back_through import WayBack
 from symadj.grad.base import Replay, ReplayMethod
 from symadj.grad.stores.base import Store
 from symadj.ode.engine import Step
@@ -27,7 +27,7 @@ class Reversible(ReplayMethod):
     Of N steps their N + 1 times are kept (numbers), and the states at the last one's end. The
     states at a step's start are reconstructed from those at its end, and cotangents pulled back
     through the same evaluations, one use's graph at a time (see
-    `symadj.grad.back_through.StepCotangents`). In exact arithmetic the gradient is that of the
+    `symadj.grad.back_through.WayBack`). In exact arithmetic the gradient is that of the
     discrete solution; in floating point the reconstruction's rounding is in it, which a method may
     amplify. It is measured: `Solution.stats.reversal_error` is the root mean square of the
     reconstructed y0 less y0, over that of y0, after the backward pass.
@@ -67,18 +67,18 @@ class Reversible(ReplayMethod):
         assert store.end is not None
         # What is reconstructed later may differ from what was.
         field.conclude(y0)
-        states = store.end
+        states, back = store.end, WayBack(field, solver, replay.gradients)
         cotangent = solver.cotangent_of(torch.zeros_like(y0))
         for step in reversed(replay.steps):
-            if step.landed is not None:
-                cotangent = cotangent + solver.cotangent_of(cotangents[step.landed])
-            outputs = [(theta, cotangents[i]) for i, theta in step.interior]
+            landed, outputs = step.of_end(cotangents), step.of_inside(cotangents)
+            if landed is not None:
+                cotangent = cotangent + solver.cotangent_of(landed)
             attempt = Attempt(step.t0, step.t1, states, solver.stages)
             attempt.y1 = states
-            cotangent = reverse_step(field, solver, attempt, cotangent, outputs, replay.gradients)
+            cotangent = back.step(attempt, cotangent, outputs)
             states = attempt.y0
         self._compare(replay, y0, solver.y_of(states))
-        return self.pull_begin(replay, y0, cotangent) + cotangents[0]
+        return self.pull_begin(replay, y0, back.finish(cotangent)) + cotangents[0]
 
     def _compare(self, replay: Replay, y0: Tensor, found: Tensor) -> None:
         scale = y0.abs().square().mean().sqrt().clamp_min(torch.finfo(y0.dtype).tiny)

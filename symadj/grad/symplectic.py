@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from symadj.errors import IncompatibleError
-from symadj.grad import back_through
+from symadj.grad import back_through, implicit
 from symadj.grad.base import Outputs, Replay, StepwiseReplay
 from symadj.ode.engine import Step
 from symadj.ode.field import Field, Graph
-from symadj.ode.methods import Attempt, RungeKutta, explicit
+from symadj.ode.methods import Attempt, ImplicitRungeKutta, RungeKutta, explicit
 from symadj.ode.methods.general_linear import GeneralLinear
 from symadj.ode.methods.linear import Terms, terms_of, weighted_sum
 from symadj.ranges import require
@@ -51,6 +51,11 @@ class Symplectic(StepwiseReplay):
     keeps no graph, so that there is nothing to save; of solvers with states beside y, one graph is
     held whatever k.
 
+    Of an implicit method the stages are solved for again (or kept, by "stages"), and a w_i depends
+    on mu_i, and those of stages solved together on each other: `symadj.grad.implicit` has the
+    linear systems. With stages_at_once at least the number of those stages (2 or 3 of Gauss's and
+    Radau's methods, else 1) each is evaluated with graph once; with fewer, for every product.
+
     Args:
         store: what is kept.
         slots: of store="revolve".
@@ -64,6 +69,7 @@ class Symplectic(StepwiseReplay):
     """
 
     name = "symplectic"
+    per_sample = True
     compilable = True
     stores = ("steps", "stages", "revolve")
 
@@ -104,9 +110,13 @@ class Symplectic(StepwiseReplay):
             return back_through.pull_step(
                 field, solver, attempt, cotangent, outputs, replay.gradients
             )
-        solver = explicit(solver, "gradient=symplectic")
         if step.t0 == replay.problem.times[0]:
             field.expect(attempt.ks[0])
+        if isinstance(solver, ImplicitRungeKutta):
+            return implicit.pull_step(
+                field, solver, attempt, cotangent, outputs, replay.gradients, self.stages_at_once
+            )
+        solver = explicit(solver, "gradient=symplectic")
         stages = solver.needed_stages([theta for theta, _ in outputs])
         sources = _sources(solver, cotangent, outputs)
         graphs = self._graphs(field, solver, attempt, stages)

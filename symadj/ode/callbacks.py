@@ -47,13 +47,13 @@ class Callbacks:
 
 
 def warn_of_silent_callbacks(
-    func: Callable[..., Any], *, adaptive: bool, adjoint: bool | None
+    func: Callable[..., Any], *, adaptive: bool | None, adjoint: bool | None
 ) -> None:
     """Warns of callbacks that a solve would not call.
 
     Args:
         func: the user's function or module.
-        adaptive: whether steps are judged.
+        adaptive: whether steps are judged; None: there are none of the whole state.
         adjoint: the same of the backward solve; None: there is none.
     """
     judged = {"": adaptive, "_adjoint": adjoint}
@@ -67,5 +67,6 @@ def warn_of_silent_callbacks(
     if silent:
         warn(
             f"func has {', '.join(silent)}, which will not be called: fixed steps are neither "
-            'accepted nor rejected, and only gradient="adjoint" solves in its backward pass.'
+            'accepted nor rejected, batch="independent" takes no step of the whole state, and only '
+            'gradient="adjoint" solves in its backward pass.'
         )

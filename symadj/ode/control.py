@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from symadj.errors import (
     MaxStepsExceeded,
+    NewtonError,
     NonFiniteError,
     SolveError,
     StepSizeUnderflow,
@@ -90,6 +91,14 @@ class StepController(Protocol):
         """Whether an attempt with this error, in units of the tolerance, is accepted."""
         ...
 
+    def shorten(self, progress: Progress, h: float, failure: str) -> None:
+        """An attempt of the signed length h has failed; the next one is to be shorter.
+
+        Raises:
+            NewtonError: it cannot be.
+        """
+        ...
+
 
 class FixedSteps:
     """Steps that end at given times, all of them accepted."""
@@ -110,6 +119,43 @@ class FixedSteps:
     def judge(self, progress: Progress, ratio: float) -> bool:
         """Every step counts."""
         return True
+
+    def shorten(self, progress: Progress, h: float, failure: str) -> None:
+        """Fixed steps are as long as they are."""
+        progress.h = h
+        raise progress.failure(
+            NewtonError,
+            f"{failure}. Take shorter steps, an adaptive solver without fixed steps, a larger "
+            "newton_tol or max_newton, or linear_solver=dense",
+        )
+
+
+class EndlessSteps(FixedSteps):
+    """Fixed steps of one length, for as long as they are asked for.
+
+    Args:
+        start: where they begin.
+        h: their signed length.
+        most: how many there may be.
+    """
+
+    def __init__(self, start: float, h: float, most: int) -> None:
+        super().__init__((start,))
+        self.h = h
+        self.most = most
+
+    def propose(self, progress: Progress) -> float:
+        """The next time of the grid.
+
+        Raises:
+            MaxStepsExceeded: there have been `most` steps.
+        """
+        if progress.accepted >= self.most:
+            raise progress.failure(
+                MaxStepsExceeded, f"the solve needs more than max_steps={self.most} steps"
+            )
+        progress.h = self.h
+        return self.times[0] + (progress.accepted + 1) * self.h
 
 
 class AdaptiveSteps:
@@ -158,6 +204,7 @@ class AdaptiveSteps:
         self.grew_wrong = False
         self.finite = True
         self.cut_from: float | None = None
+        self.unsolved: str | None = None
 
     def begin(self, evaluate: Evaluate, y0: Tensor, k0: Tensor | None) -> Tensor | None:
         """Chooses the first step where it was not given, which needs f(t0, y0) and one more."""
@@ -172,22 +219,15 @@ class AdaptiveSteps:
         with torch.no_grad():
             scale = error_scale(settings.tolerances, y0, y0)
             d0, d1 = (float(self.norm(x / scale)) for x in (y0, k0))
-            span = self.span
-            h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
-            h0 = min(h0, span, settings.max_step or span)
+            h0 = trial_length(d0, d1, min(self.span, settings.max_step or math.inf))
             if not (math.isfinite(d0) and math.isfinite(d1)):
                 self.finite = False
-                return h0 if math.isfinite(h0) else 1e-6
+                return h0
             y1 = torch.add(y0, k0, alpha=self.sign * h0)
         k1 = evaluate(self.t0 + self.sign * h0, y1)
         with torch.no_grad():
             d2 = float(self.norm((k1 - k0) / scale)) / h0
-        steepest = max(d1, d2)
-        if steepest <= 1e-15 or not math.isfinite(steepest):
-            h1 = max(1e-6, h0 * 1e-3)
-        else:
-            h1 = (0.01 / steepest) ** (1 / self.order)
-        return min(100 * h0, h1, span)
+        return starting_length(h0, d1, d2, self.span, self.order)
 
     def propose(self, progress: Progress) -> float:
         """t + h, or the next time to land on where that lies no more than 1% further.
@@ -195,30 +235,26 @@ class AdaptiveSteps:
         Raises:
             MaxStepsExceeded: `max_steps` attempts have been made.
             StepSizeUnderflow: h is below the resolution of t.
+            NewtonError: so it is, because the equations of no longer step were solved.
             NonFiniteError: so it is, because the field's values are not finite.
         """
         settings, t = self.settings, progress.t
         assert self.h is not None
         if progress.accepted + progress.rejected >= settings.max_steps:
-            raise progress.failure(
-                MaxStepsExceeded,
-                f"the solve needs more than max_steps={settings.max_steps} steps; the problem may "
-                "be stiff, the tolerance too tight for the dtype, or max_steps too small",
-            )
+            raise progress.failure(MaxStepsExceeded, too_many_steps(settings))
         self.h = max(min(self.h, settings.max_step or math.inf), settings.min_step)
         progress.h = self.sign * self.h
-        stuck = self.h <= settings.min_step and not self.finite
+        stuck = self.h <= settings.min_step and not (self.finite and self.unsolved is None)
         if stuck or not self.h > 16 * math.ulp(t):
             if not self.finite:
+                raise progress.failure(NonFiniteError, NOT_FINITE)
+            if self.unsolved is not None:
                 raise progress.failure(
-                    NonFiniteError, "the field or the state is infinite or NaN at every step size"
+                    NewtonError,
+                    f"{self.unsolved}, at the shortest step too. Take a larger newton_tol or "
+                    "max_newton, linear_solver=dense, or a float64 state",
                 )
-            raise progress.failure(
-                StepSizeUnderflow,
-                "the step size fell below the resolution of t; the problem may be stiff or "
-                f"discontinuous, or rtol={settings.rtol}, atol={settings.atol} too tight for the "
-                "dtype (float64 resolves more)",
-            )
+            raise progress.failure(StepSizeUnderflow, too_short(settings))
         return self._end(t)
 
     def _end(self, t: float) -> float:
@@ -238,25 +274,106 @@ class AdaptiveSteps:
         """Accepts where the ratio is at most 1 or h is `min_step`, and sets the next step size."""
         settings = self.settings
         assert self.h is not None
+        self.unsolved = None
         self.finite = math.isfinite(ratio)
         if not self.finite:
             self.h *= settings.min_factor
             self.grew_wrong = True
             return False
-        wanted = settings.safety * max(ratio, 1e-10) ** -self.exponent
+        grow, shrink = step_factors(settings, self.exponent, ratio, self.before)
         if ratio > 1 and self.h > settings.min_step:
-            self.h *= max(settings.min_factor, min(wanted, 1.0))
+            self.h *= shrink
             self.grew_wrong = True
             return False
-        factor = wanted * self.before**settings.pi_beta
-        factor = min(max(factor, settings.min_factor), settings.max_factor)
-        self.h *= min(factor, 1.0) if self.grew_wrong else factor
+        self.h *= min(grow, 1.0) if self.grew_wrong else grow
         if self.cut_from is not None:
             # A step cut short to land says nothing against the length proposed before.
             self.h = max(self.h, self.cut_from)
         self.before = max(ratio, 1e-4)
         self.grew_wrong = False
         return True
+
+    def shorten(self, progress: Progress, h: float, failure: str) -> None:
+        """The next attempt has half the length."""
+        self.h = abs(h) / 2
+        self.unsolved = failure
+        self.grew_wrong = True
+
+
+NOT_FINITE = "the field or the state is infinite or NaN at every step size"
+
+
+def too_many_steps(settings: SolverSettings) -> str:
+    """What a `MaxStepsExceeded` says."""
+    return (
+        f"the solve needs more than max_steps={settings.max_steps} steps; the problem may be "
+        "stiff, the tolerance too tight for the dtype, or max_steps too small"
+    )
+
+
+def too_short(settings: SolverSettings) -> str:
+    """What a `StepSizeUnderflow` says."""
+    return (
+        "the step size fell below the resolution of t; the problem may be stiff or discontinuous, "
+        f"or rtol={settings.rtol}, atol={settings.atol} too tight for the dtype (float64 resolves "
+        "more)"
+    )
+
+
+def trial_length(d0: float, d1: float, longest: float) -> float:
+    """The length of the trial step of Hairer, Norsett, Wanner II.4.
+
+    Args:
+        d0: norm of y0 in units of the tolerance.
+        d1: that of f(t0, y0).
+        longest: that is allowed.
+    """
+    h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
+    h0 = min(h0, longest)
+    return h0 if math.isfinite(h0) else 1e-6
+
+
+def starting_length(h0: float, d1: float, d2: float, span: float, order: int) -> float:
+    """The starting step size of Hairer, Norsett, Wanner II.4.
+
+    Args:
+        h0: length of the trial step.
+        d1: norm of f(t0, y0) in units of the tolerance.
+        d2: norm of the second derivative, from the trial step.
+        span: length of the interval.
+        order: of the error estimate.
+    """
+    steepest = max(d1, d2)
+    if steepest <= 1e-15 or not math.isfinite(steepest):
+        h1 = max(1e-6, h0 * 1e-3)
+    else:
+        h1 = (0.01 / steepest) ** (1 / order)
+    return min(100 * h0, h1, span)
+
+
+def step_factors(
+    settings: SolverSettings,
+    exponent: float,
+    ratio: Any,
+    before: Any,
+    least: Callable[[Any, Any], Any] = min,
+    largest: Callable[[Any, Any], Any] = max,
+) -> tuple[Any, Any]:
+    """The factors on h after an accepted and after a rejected step (see `AdaptiveSteps`).
+
+    Args:
+        settings: the bounds of the factors, the safety, beta.
+        exponent: 1/q - 0.75 beta.
+        ratio: r; a number, or an array with an entry a sample.
+        before: r_before, likewise.
+        least: the smaller one of two such.
+        largest: the larger one.
+    """
+    wanted = settings.safety * largest(ratio, 1e-10) ** -exponent
+    grow = least(
+        largest(wanted * before**settings.pi_beta, settings.min_factor), settings.max_factor
+    )
+    return grow, largest(settings.min_factor, least(wanted, 1.0))
 
 
 def norm_of(settings: SolverSettings, layout: StateLayout) -> Norm:

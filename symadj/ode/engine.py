@@ -12,7 +12,8 @@ from torch import Tensor
 from symadj.errors import NonFiniteError
 from symadj.ode.callbacks import Callbacks
 from symadj.ode.control import Progress, StepController
-from symadj.ode.methods import Attempt, Evaluate, StepMethod
+from symadj.ode.events import EventSearch
+from symadj.ode.methods import Attempt, Evaluate, StepMethod, Unsolved
 
 Emit = Callable[[int, Tensor], None]
 Ratio = Callable[[Attempt, Sequence[Tensor]], Tensor]
@@ -33,6 +34,22 @@ class Step:
     t1: float
     interior: tuple[tuple[int, float], ...] = ()
     landed: int | None = None
+
+    def part(self, whole: Tensor) -> Tensor:
+        """What takes this step of a state: all of it."""
+        return whole
+
+    def put(self, whole: Tensor, part: Tensor) -> Tensor:
+        """The state, with this for what takes the step."""
+        return part
+
+    def of_end(self, cotangents: Tensor) -> Tensor | None:
+        """The cotangent of the output at the end, given those of all outputs; None: no output."""
+        return None if self.landed is None else cotangents[self.landed]
+
+    def of_inside(self, cotangents: Tensor) -> list[tuple[float, Tensor]]:
+        """(theta, cotangent) of the outputs inside."""
+        return [(theta, cotangents[i]) for i, theta in self.interior]
 
 
 class StepObserver(Protocol):
@@ -60,6 +77,7 @@ def integrate(
     emit: Emit | None = None,
     observer: StepObserver | None = None,
     callbacks: Callbacks | None = None,
+    events: EventSearch | None = None,
 ) -> Tensor:
     """Steps from times[0] to times[-1] and emits the solution at every one of `times`.
 
@@ -78,6 +96,7 @@ def integrate(
         emit: called as emit(index, y), in the order of times.
         observer: sees stages and accepted steps.
         callbacks: of the user's module.
+        events: finds events, whose times join those of the outputs; a terminal one is the last.
 
     Returns:
         The solution where the last step ends.
@@ -87,6 +106,7 @@ def integrate(
     """
     emit = emit or _ignore
     watch = observer.stage if observer else None
+    times = events.begin() if events is not None else times
     t, y = times[0], y0
     emit(0, y0)
     waiting = 1
@@ -96,7 +116,12 @@ def integrate(
         t1 = controller.propose(progress)
         if callbacks is not None:
             callbacks.call(callbacks.step, t, y, t1)
-        attempt = solver.attempt(evaluate, t, t1, state, k, watch)
+        try:
+            attempt = solver.attempt(evaluate, t, t1, state, k, watch)
+        except Unsolved as failure:
+            controller.shorten(progress, t1 - t, str(failure))
+            progress.reject()
+            continue
         if controller.adaptive:
             if attempt.ratio is None:
                 assert ratio is not None
@@ -108,6 +133,8 @@ def integrate(
                 k = solver.retry(attempt)
                 progress.reject()
                 continue
+        if events is not None:
+            events.look(evaluate, solver, attempt, progress)
         step, waiting = _answered(times, waiting, t, t1)
         values = solver.dense(evaluate, attempt, [theta for _, theta in step.interior])
         for (index, _), value in zip(step.interior, values, strict=True):

@@ -170,11 +170,16 @@ class Field:
     ) -> tuple[Tensor, list[Tensor | None]]:
         self.stats.vjps += 1
         found = self.pull(values, leaves, self.layout.parts(cotangent))
-        of_leaves = [
-            torch.zeros_like(leaf) if g is None else g
-            for g, leaf in zip(found[: len(leaves)], leaves, strict=True)
-        ]
+        of_leaves = _or_zeros(found[: len(leaves)], leaves)
         return self.layout.join(of_leaves), found[len(leaves) :]
+
+    def vjp_of_state(
+        self, leaves: Sequence[Tensor], values: Sequence[Tensor], cotangent: Tensor
+    ) -> Tensor:
+        """(df/dy)^T w alone, of an evaluation by `graph_of`, whose graph stays."""
+        return self.layout.join(
+            vjp(values, leaves, self.layout.parts(cotangent), retain_graph=True)
+        )
 
     def pull(
         self, outputs: Sequence[Tensor], leaves: Sequence[Tensor], cotangents: Sequence[Tensor]
@@ -412,16 +417,33 @@ class LeavesFound(Exception):
 
 
 def grad_or_none(
-    outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor]
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    cotangents: Sequence[Tensor],
+    **options: bool,
 ) -> list[Tensor | None]:
     """torch.autograd.grad with None for every input that no output depends on."""
     pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
     if not pairs:
         return [None] * len(inputs)
     gradients = torch.autograd.grad(
-        [o for o, _ in pairs], inputs, [c for _, c in pairs], allow_unused=True
+        [o for o, _ in pairs], inputs, [c for _, c in pairs], allow_unused=True, **options
     )
     return list(gradients)
+
+
+def vjp(
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    cotangents: Sequence[Tensor],
+    **options: bool,
+) -> list[Tensor]:
+    """torch.autograd.grad with zeros for every input that no output depends on."""
+    return _or_zeros(grad_or_none(outputs, inputs, cotangents, **options), inputs)
+
+
+def _or_zeros(gradients: Sequence[Tensor | None], inputs: Sequence[Tensor]) -> list[Tensor]:
+    return [torch.zeros_like(x) if g is None else g for g, x in zip(gradients, inputs, strict=True)]
 
 
 def _distinct(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -78,6 +78,10 @@ class StateLayout:
         """The engine's tensor of a state's parts, of a bare one its only one as it is."""
         return parts[0] if self.bare else torch.cat([part.reshape(-1) for part in parts])
 
+    def join_each(self, parts: Sequence[Tensor]) -> Tensor:
+        """As `join`, of parts that have a leading dimension in common, which is kept."""
+        return parts[0] if self.bare else torch.cat([p.flatten(1) for p in parts], 1)
+
     def parts(self, flat: Tensor) -> tuple[Tensor, ...]:
         """The parts of a state, of a bare one its only one: views, with leading dimensions kept."""
         if self.bare:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -15,6 +16,7 @@ from symadj.ode.callbacks import Callbacks
 from symadj.ode.compiled import CompiledField, CompiledSteps
 from symadj.ode.control import (
     AdaptiveSteps,
+    EndlessSteps,
     FixedSteps,
     Progress,
     StepController,
@@ -22,8 +24,21 @@ from symadj.ode.control import (
     norm_of,
 )
 from symadj.ode.engine import Emit, Step, StepObserver, integrate
+from symadj.ode.events import EventSearch
 from symadj.ode.field import Field
-from symadj.ode.methods import TABLEAUS, Attempt, Evaluate, RungeKutta, Sides, StepMethod, explicit
+from symadj.ode.methods import (
+    IMPLICIT,
+    TABLEAUS,
+    Attempt,
+    Evaluate,
+    ImplicitRungeKutta,
+    ImplicitTableau,
+    RungeKutta,
+    Sides,
+    StepMethod,
+    explicit,
+)
+from symadj.ode.newton import Newton
 from symadj.ode.random_steps import RandomSteps
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
@@ -38,16 +53,21 @@ class Problem:
         times: the output times, strictly monotone.
         settings: solver, tolerances, options.
         callbacks: whether those of the user's module are called.
+        events: finds events in the forward solve.
     """
 
     field: Field
     times: tuple[float, ...]
     settings: SolverSettings
     callbacks: bool = dataclasses.field(default=True, kw_only=True)
+    events: EventSearch | None = dataclasses.field(default=None, kw_only=True)
 
     @cached_property
     def _stepping(self) -> StepMethod:
-        return stepping(self.settings, self.times, self.field.layout.time_dtype)
+        solver = stepping(self.settings, self.times, self.field.layout.time_dtype)
+        if isinstance(solver, ImplicitRungeKutta):
+            return solver.solved_by(Newton(self.field, self.settings))
+        return solver
 
     @property
     def solver(self) -> StepMethod:
@@ -63,9 +83,22 @@ class Problem:
         """When the field is evaluated first: times[0], or just after where it jumps there."""
         return self._stepping.start(self.times[0], self.times[-1])
 
+    @property
+    def end(self) -> tuple[float, ...]:
+        """The last time; none where an event is looked for without end."""
+        return tuple(filter(math.isfinite, self.times[-1:]))
+
+    @property
+    def answered(self) -> tuple[float, ...]:
+        """The times of a finished solve's outputs: `times`, with events those that it reached."""
+        return self.times if self.events is None else tuple(self.events.times)
+
     def controller(self) -> StepController:
         """A fresh controller for one solve over `times`."""
         settings = self.settings
+        if settings.step_size is not None and math.isinf(self.times[-1]):
+            h = math.copysign(settings.step_size, self.times[-1])
+            return EndlessSteps(self.times[0], h, settings.max_steps)
         if not settings.adaptive:
             return FixedSteps(settings.fixed_grid(self.times[0], self.times[-1]))
         order = settings.solver.error_order
@@ -89,7 +122,10 @@ class Problem:
         observer: StepObserver | None = None,
         controller: StepController | None = None,
     ) -> Tensor:
-        """The forward solve; arguments and errors as `engine.integrate`'s."""
+        """The forward solve; arguments and errors as `engine.integrate`'s.
+
+        In a backward pass the events are outputs whose times are known.
+        """
         controller = controller or self.controller()
         solver = self.solver
         if isinstance(self.field, CompiledField) and self.field.draws is None:
@@ -100,13 +136,14 @@ class Problem:
                 judged=controller.adaptive,
             )
         progress = Progress(self.field.stats, "forward", self.times[0], y0)
-        called = self.callbacks and not self.field.backward_phase
+        replay = self.field.backward_phase
+        called = self.callbacks and not replay
         try:
             return integrate(
                 evaluate,
                 solver,
                 y0,
-                self.times,
+                self.answered if replay else self.times,
                 controller,
                 progress,
                 ratio=self.ratio,
@@ -114,6 +151,7 @@ class Problem:
                 emit=emit,
                 observer=observer,
                 callbacks=Callbacks(self.field.func, self.field.layout) if called else None,
+                events=None if replay else self.events,
             )
         except NonFiniteError:
             if not controller.adaptive:
@@ -128,16 +166,50 @@ class Problem:
         observer: StepObserver | None = None,
         evaluate: Evaluate | None = None,
     ) -> Tensor:
-        """The outputs, [len(times), *y0.shape], without any graph; by default of `field.value`."""
+        """The outputs, [len(answered), *y0.shape], without graph; by default of `field.value`."""
         with torch.no_grad():
-            ys = y0.new_empty((len(self.times), *y0.shape))
+            evaluate = evaluate or self.field.value
+            found: list[Tensor] = []
+            ys = y0.new_empty((len(self.times), *y0.shape)) if self.events is None else None
 
             def write(index: int, y: Tensor) -> None:
-                ys[index] = y
+                if ys is None:
+                    found.append(y)
+                else:
+                    ys[index] = y
 
-            evaluate = evaluate or self.field.value
-            self.integrate(evaluate, y0, k0=k0, emit=write, observer=observer)
-        return ys
+            try:
+                self.integrate(evaluate, y0, k0=k0, emit=write, observer=observer)
+            finally:
+                self._stepping.release()
+        return torch.stack(found) if ys is None else ys
+
+    def trace(
+        self,
+        y0: Tensor,
+        *,
+        steps: Sequence[Step] | None = None,
+        observer: StepObserver | None = None,
+    ) -> list[Tensor]:
+        """The outputs, with the graph of all evaluations.
+
+        Args:
+            y0: the solution at times[0].
+            steps: that are taken again; None: as the settings have it.
+            observer: sees stages and accepted steps.
+        """
+        outputs: list[Tensor] = []
+        grid = None
+        if steps is not None:
+            grid = FixedSteps([steps[0].t0, *(step.t1 for step in steps)])
+        self.integrate(
+            self.field.traced,
+            y0,
+            emit=lambda _, y: outputs.append(y),
+            observer=observer,
+            controller=grid,
+        )
+        return outputs
 
     def _find_nonfinite_step(self, y0: Tensor) -> None:
         """Repeats a failed fixed-step solve looking at every step, to name the one that failed.
@@ -178,19 +250,22 @@ def stepping(
 @lru_cache(maxsize=64)
 def _variant(
     method: str, interp: str | None, jumps: tuple[float, ...] | None, eps: float
-) -> RungeKutta:
-    if method not in TABLEAUS:
+) -> RungeKutta | ImplicitRungeKutta:
+    if method not in TABLEAUS and method not in IMPLICIT:
         raise IncompatibleError(
-            f"jump_t, perturb and interp go with explicit Runge-Kutta methods, and method={method} "
-            "is none; leave them out, or take dopri5 or another one."
+            f"jump_t, perturb and interp go with Runge-Kutta methods, and method={method} is none; "
+            "leave them out, or take dopri5 or another one."
         )
-    tableau = TABLEAUS[method]
+    tableau = TABLEAUS[method] if method in TABLEAUS else IMPLICIT[method]
     if interp is not None:
         # By straight lines b_i(theta) = theta b_i; without weights of its own by Hermite's cubic.
         ends = (*tableau.b, *([0.0] * (tableau.end_index + 1 - tableau.stages)))
         lines = tuple((b,) for b in ends) if interp == "linear" else None
         tableau = dataclasses.replace(tableau, dense_a=(), dense_c=(), dense_b=lines)
-    return RungeKutta(tableau, None if jumps == () else Sides(jumps, eps))
+    sides = None if jumps == () else Sides(jumps, eps)
+    if isinstance(tableau, ImplicitTableau):
+        return ImplicitRungeKutta(tableau, sides)
+    return RungeKutta(tableau, sides)
 
 
 class StepList:

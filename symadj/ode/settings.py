@@ -13,13 +13,22 @@ from torch import Tensor
 
 from symadj.errors import IncompatibleError, InputError, suggest
 from symadj.memory import require_memory
-from symadj.ode.methods import SOLVERS, TABLEAUS, StepMethod, method_with
+from symadj.ode.methods import ALIASES, IMPLICIT, SOLVERS, TABLEAUS, StepMethod, method_with
 from symadj.ranges import check_settings
 
 INTERPOLATIONS = ("linear", "cubic")
+BATCHES = ("joint", "independent")
 
-OPTIONS_OF = {"base": "reversible", "coupling": "reversible", "damping": "alf"}
-"""The options that one method has, and which."""
+LINEAR_SOLVERS = ("auto", "dense", "batched", "gmres")
+
+_OF_IMPLICIT = ("newton_tol", "max_newton", "linear_solver", "gmres_restart")
+OPTIONS_OF: dict[str, tuple[str, ...]] = {
+    "base": ("reversible",),
+    "coupling": ("reversible",),
+    "damping": ("alf",),
+    **dict.fromkeys(_OF_IMPLICIT, tuple(IMPLICIT)),
+}
+"""The options that some methods have, and which."""
 
 # Names that users bring along from torchdiffeq, with ours.
 _KNOWN_ELSEWHERE = {
@@ -63,6 +72,18 @@ class SolverSettings:
             dopri5.
         coupling: of method="reversible": c, above 0 and at most 1; None: 0.999.
         damping: of method="alf": eta, above 0 and at most 1; None: 1, undamped.
+        newton_tol: of implicit methods: how exactly the equations of a step and of its adjoint are
+            solved: relative to |y| + atol / rtol, or absolute where rtol is 0; None: 0.01 rtol (or
+            atol). The exact gradients are exact to this tolerance.
+        max_newton: of implicit methods: iterations after which a stage is given up; an adaptive
+            step is then tried with half the length, a fixed one fails. None: 20.
+        linear_solver: of implicit methods: "dense": one LU factorisation of the whole system;
+            "batched": one for each row of the batch (the first dimension), none of which may act
+            on another; "gmres": no Jacobian is formed; None or "auto": "batched" where a look at
+            the field's Jacobian shows rows that do not act on each other (a look that is wrong
+            costs iterations, no accuracy), else "dense", each up to 512 unknowns, else "gmres".
+        gmres_restart: of implicit methods: products after which GMRES begins anew, each of which
+            it keeps a vector of; None: 40.
         compile: whether solves that are differentiated run compiled, as `symadj.ode.compiled` says;
             for gradient="symplectic" and a field that is a module.
         check_field: whether a backward pass makes sure that func is still what it was in the solve,
@@ -76,6 +97,8 @@ class SolverSettings:
             and error messages go by the two numbers anyway.
         perturb: of fixed steps: the field is evaluated just after the start of every step and just
             before its end, as if it jumped at all of them.
+        batch: "joint": the state is stepped as one. "independent": y0 is [B, ...], and each of its
+            B samples has its own steps (see docs/batches.md).
         sync: whether all processes of torch.distributed's default group, each with its part of a
             batch, take the same adaptive steps: those that one process would take with the whole
             batch. All of them must solve at the same time then. Without a group it has no effect.
@@ -83,7 +106,7 @@ class SolverSettings:
     Raises:
         InputError: a value out of its range, or several ways to fix the steps at once.
         IncompatibleError: fixed steps are needed and none of the three is given; or `sync` with a
-            norm of the user's own.
+            norm of the user's own, or with an implicit method.
     """
 
     method: str = "dopri5"
@@ -105,15 +128,22 @@ class SolverSettings:
     base: str | None = None
     coupling: float | None = None
     damping: float | None = None
+    newton_tol: float | None = None
+    max_newton: int | None = None
+    linear_solver: str | None = None
+    gmres_restart: int | None = None
     compile: bool = False
     check_field: bool = True
     norm: Callable[[Any], Tensor] | None = None
     interp: str | None = None
     entrywise: tuple[Tensor, Tensor] | None = None
     perturb: bool = False
+    batch: str = "joint"
     sync: bool = False
 
     def __post_init__(self) -> None:
+        if self.method in ALIASES:
+            object.__setattr__(self, "method", ALIASES[self.method])
         if self.method not in SOLVERS:
             raise InputError(f"unknown method={self.method!r}.{suggest(self.method, SOLVERS)}")
         times = {name: getattr(self, name) for name in ("grid", "step_t", "jump_t")}
@@ -128,22 +158,35 @@ class SolverSettings:
             raise InputError(
                 f"unknown interp={self.interp!r}.{suggest(self.interp, INTERPOLATIONS)}"
             )
+        if self.batch not in BATCHES:
+            raise InputError(f"unknown batch={self.batch!r}.{suggest(self.batch, BATCHES)}")
         if self.sync and self.norm is not None:
             raise IncompatibleError(
                 "sync=true with a norm of your own, which only you can take over all processes. "
                 "Leave one of them out."
+            )
+        if self.sync and self.method in IMPLICIT:
+            raise IncompatibleError(
+                f"sync=true with method={self.method}: how often the equations of a step are "
+                "iterated is for every process to see. Leave sync out, or take dopri5."
             )
         self._check_method()
         self._check_stepping()
 
     def _check_method(self) -> None:
         """Refuses options of one method that are given to another."""
-        for name, owner in OPTIONS_OF.items():
-            if getattr(self, name) is not None and self.method != owner:
+        for name, owners in OPTIONS_OF.items():
+            if getattr(self, name) is not None and self.method not in owners:
+                owner = owners[-1]
                 raise IncompatibleError(
-                    f"{name}={getattr(self, name)!r} is an option of method={owner}, and the "
-                    f"method is {self.method}; leave it out, or take {owner}."
+                    f"{name}={getattr(self, name)!r} is an option of method={' or '.join(owners)}, "
+                    f"and the method is {self.method}; leave it out, or take {owner}."
                 )
+        if self.linear_solver not in (None, *LINEAR_SOLVERS):
+            raise InputError(
+                f"unknown linear_solver={self.linear_solver!r}."
+                f"{suggest(self.linear_solver, LINEAR_SOLVERS)}"
+            )
         if self.base is not None and self.base not in TABLEAUS:
             raise InputError(f"unknown base={self.base!r}.{suggest(self.base, TABLEAUS)}")
 

@@ -23,6 +23,10 @@ class SolveStats:
         output_bytes: bytes of the returned states.
         checkpoint_bytes: bytes of what is kept between forward and backward in the memory of the
             state's device; what `offload` moved elsewhere is not in it.
+        newton_iterations: of implicit methods: iterations of Newton's method.
+        jacobians: Jacobians (of linear_solver=gmres: linearisations) that were made for them.
+        factorisations: LU factorisations, a batch of them counted once.
+        linear_products: products with a Jacobian or its transpose, made to solve linear systems.
         reversal_error: of `gradient="reversible"`: how far the start that the backward pass came
             back to lies from y0, relative to y0; of several solves the largest.
     """
@@ -35,6 +39,10 @@ class SolveStats:
     vjps: int = 0
     output_bytes: int = 0
     checkpoint_bytes: int = 0
+    newton_iterations: int = 0
+    jacobians: int = 0
+    factorisations: int = 0
+    linear_products: int = 0
     reversal_error: float = 0.0
 
     def __add__(self, other: SolveStats) -> SolveStats:

@@ -58,6 +58,12 @@ def refuse_vmap(y0: State) -> None:
         )
 
 
+def inside_transform(y0: Tensor) -> bool:
+    """Whether this is inside torch.func.grad, vjp, jacrev and the like, or y0 a dual tensor."""
+    inside = _functorch.peek_interpreter_stack() is not None
+    return inside or unpack_dual(y0).tangent is not None
+
+
 def refuse_transforms(name: str, y0: Tensor) -> None:
     """Refuses a solve inside torch.func.grad, vjp, jacrev and the like, or of a dual tensor.
 
@@ -68,8 +74,7 @@ def refuse_transforms(name: str, y0: Tensor) -> None:
     Raises:
         IncompatibleError: it is inside one.
     """
-    inside = _functorch.peek_interpreter_stack() is not None
-    if inside or unpack_dual(y0).tangent is not None:
+    if inside_transform(y0):
         raise IncompatibleError(
             f"gradient method {name} inside a transform of torch.func (grad, vjp, jacrev, jvp, "
             "...) or in forward mode, which cannot see into its solve. Use "

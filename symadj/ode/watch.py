@@ -80,8 +80,7 @@ class Watch:
             return
         # Sums on a GPU, or a compiled function, may differ in the last digits.
         slack = min(64 * torch.finfo(k.dtype).eps, 0.01)
-        sizes = self.layout.sizes if not self.layout.bare else [k.numel()]
-        for a, b in zip(before.reshape(-1).split(sizes), k.reshape(-1).split(sizes), strict=True):
+        for a, b in zip(self.layout.parts(before), self.layout.parts(k), strict=True):
             if not a.numel():
                 continue
             off = float((a - b).abs().amax() / torch.maximum(a.abs().amax(), b.abs().amax()))

@@ -26,6 +26,8 @@ class Status(str, Enum):
     NONFINITE = "nonfinite", "non-finite", True
     STEP_UNDERFLOW = "dt_underflow", "step underflow", True
     STEP_LIMIT = "step_limit", "step limit", True
+    NOT_SOLVED = "not_solved", "not solved", True
+    NO_EVENT = "no_event", "no event", True
     INCOMPATIBLE = "incompatible", "incompatible", True
     PRUNED = "pruned", "pruned", True
     STORAGE = "storage", "storage failed", False

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from symadj.errors import InputError
-from symadj.files import CONFIG, HISTORY, RECORD, ROLLOUT, open_file, read_text
+from symadj.files import CONFIG, GUIDED, HISTORY, RECORD, ROLLOUT, open_file, read_text
 from symadj.records.history import read_history
 from symadj.records.record import LARGEST, RunRecord
 from symadj.report.flatten import FlatRecord, flatten, share_data_names
@@ -178,6 +178,8 @@ def _below(directory: Path) -> Iterator[Path | Skipped]:
     for folder, subfolders, files in os.walk(directory, onerror=note):
         subfolders.sort()
         if RECORD in files:
+            # A run's guidings are other figures than the run's: they are read where they are named.
+            subfolders[:] = [name for name in subfolders if name != GUIDED]
             yield Path(folder, RECORD)
         elif CONFIG in files and HISTORY in files:
             yield Skipped(Path(folder), f"a run directory without its {RECORD}")

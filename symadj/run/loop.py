@@ -223,8 +223,7 @@ class Trainer:
         """One step of the optimiser; the row's wall-clock is left to the caller."""
         parts, measure = self.parts, self.settings.measure
         parts.model.train()
-        batch = parts.data.sample_batch(self.settings.train.batch_size, self.batches)
-        batch = parts.place(batch)
+        batch = parts.batch(self.settings.train.batch_size, self.batches)
         lr = parts.optimizer.param_groups[0]["lr"]
         number = self.counters.iteration + 1
         parts.optimizer.zero_grad(set_to_none=True)
@@ -315,7 +314,7 @@ class Trainer:
         """
         monitor = self.parts.task.monitor
         with self.average.in_place():
-            found = self.evaluate(self.parts.data.val)
+            found = self.evaluate("val")
         names = (monitor, *self.parts.task.tracked)
         metric, *tracked = self.ranks.first([found[name] for name in names])
         if not math.isfinite(metric):
@@ -343,9 +342,9 @@ class Trainer:
         with self.average.in_place():
             self.best = Best(self.counters.iteration, metric, self._weights())
 
-    def evaluate(self, x: Batch, *, test: bool = False) -> dict[str, float]:
+    def evaluate(self, split: str, *, test: bool = False) -> dict[str, float]:
         """The task's metrics on one split, on noise of its own that is the same every time."""
-        metrics = self.parts.evaluate(x, self.settings, test)
+        metrics = self.parts.evaluate(split, self.settings, test)
         self.parts.integrator.take_stats()
         return metrics
 

@@ -21,6 +21,7 @@ from symadj.data.physics.snapshots import SnapshotData
 from symadj.errors import InputError, SolveError
 from symadj.grad import GradientMethod
 from symadj.memory import require_memory
+from symadj.ode.events import Events
 from symadj.ode.layout import State
 from symadj.ode.settings import SolverSettings
 from symadj.ode.user_function import Func
@@ -57,8 +58,12 @@ class Parts:
         """The batch on the run's device, its floating point numbers in the run's dtype."""
         return place_batch(batch, self.dtype, self.device)
 
-    def evaluate(self, x: Batch, settings: RunSettings, test: bool = False) -> dict[str, float]:
-        """The task's metrics on a split x, on noise of the run's seed that is the same every time.
+    def batch(self, n: int, generator: torch.Generator) -> Any:
+        """A training batch of n samples, placed."""
+        return self.place(self.task.sample_batch(self.data, n, generator))
+
+    def evaluate(self, split: str, settings: RunSettings, test: bool = False) -> dict[str, float]:
+        """The task's metrics on a split, on noise of the run's seed that is the same every time.
 
         The model is in evaluation mode afterwards.
         """
@@ -66,7 +71,8 @@ class Parts:
         with own_randomness(settings.seed):
             score = self.task.test if test else self.task.evaluate
             size = settings.train.eval_batch_size
-            metrics = score(self.model, self.place(x), self.data, self.integrator, size)
+            x = self.place(self.task.split(self.data, split))
+            metrics = score(self.model, x, self.data, self.integrator, size)
         return {name: float(value) for name, value in metrics.items()}
 
     def parameter_count(self) -> int:
@@ -128,11 +134,16 @@ class NamingIntegrator(Integrator):
         self._settings = settings
 
     def solve(
-        self, func: Func, y0: State, t: Tensor, params: Sequence[Tensor] | None = None
+        self,
+        func: Func,
+        y0: State,
+        t: Tensor,
+        params: Sequence[Tensor] | None = None,
+        events: Events | None = None,
     ) -> Solution:
         """`Integrator.solve`."""
         try:
-            return super().solve(func, y0, t, params)
+            return super().solve(func, y0, t, params, events)
         except InputError as error:
             error.args = (with_full_keys(str(error), "solver", self._settings),)
             raise
@@ -215,7 +226,7 @@ def check_pair(integrator: Integrator) -> None:
     x = torch.ones(1, dtype=torch.float64, requires_grad=True)
     t = torch.tensor([0.0, 1e-3], dtype=torch.float64)
     # A tiny max_steps may end the probe; that says nothing about the pair.
-    with contextlib.suppress(SolveError):
+    with torch.enable_grad(), contextlib.suppress(SolveError):
         probe.solve(lambda t, y: -y, x, t).ys[-1].sum().backward()
 
 

@@ -85,7 +85,7 @@ def _costs(record: RunRecord) -> list[tuple[str, str]]:
             f"{format_bytes(m['graph_bytes'])}"
         )
         lines.append(("memory", text))
-    if record.evaluations:
+    if any(record.evaluations.values()):  # not where training makes no solve
         e = record.evaluations
         text = (
             f"{e['forward']:,} forward, {e['recomputed']:,} recomputed, "

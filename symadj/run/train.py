@@ -276,7 +276,7 @@ class Run:
         trainer.restore_best()
         if train.test:
             self.record.model |= parts.task.test_notes()
-            metrics = trainer.evaluate(parts.data.test, test=True)
+            metrics = trainer.evaluate("test", test=True)
             self.record.metrics |= {f"test/{name}": value for name, value in metrics.items()}
             for stem, table in parts.task.tables().items():
                 write_text(self.directory / f"{stem}.csv", table.to_csv(index=False))

@@ -36,6 +36,7 @@ class TrainedRun:
             `train.choose=last` or where no validation was made (their average where the run keeps
             one), and is in evaluation mode.
         iteration: the training iteration that the weights are from.
+        config: that the objects were made from.
         trusted: modules besides symadj that it was allowed to name.
     """
 
@@ -43,6 +44,7 @@ class TrainedRun:
     settings: RunSettings
     parts: Parts
     iteration: int
+    config: Config
     trusted: Sequence[str] = ()
 
     def evaluate(self, split: str = "test", exact: bool = True) -> dict[str, float]:
@@ -61,7 +63,7 @@ class TrainedRun:
             raise InputError(f"split={split!r}; allowed: {', '.join(SPLITS)}.")
         if hasattr(self.parts.task, "exact_test"):
             self.parts.task.exact_test = exact  # type: ignore[attr-defined]
-        return self.parts.evaluate(getattr(self.parts.data, split), self.settings, test=True)
+        return self.parts.evaluate(split, self.settings, test=True)
 
 
 def load_trained(
@@ -89,7 +91,7 @@ def load_trained(
         check_data_file(RunRecord.load(directory / RECORD), parts.data, directory)
     iteration = load_weights(parts.model, directory)
     parts.model.eval()
-    return TrainedRun(directory, settings, parts, iteration, trusted)
+    return TrainedRun(directory, settings, parts, iteration, config, trusted)
 
 
 def load_weights(model: nn.Module, path: Path) -> int:

@@ -113,7 +113,7 @@ class Density(Task):
         if not hasattr(model, "log_prob"):
             raise InputError(
                 f"task=density needs a model with a density, and {type(model).__name__} has none. "
-                "Take model=cnf, or task=physics."
+                "Take model=cnf, or task=physics for a field, task=flow_matching for a velocity."
             )
         if self.weights and not hasattr(model, "carry"):
             raise InputError(
@@ -243,10 +243,10 @@ class Density(Task):
         """
         with torch.no_grad():
             if data.image_shape is not None:
-                drawn = sample(model, SHEET, data.dim, integrator, generator).cpu()
+                drawn = draw(model, SHEET, data.dim, integrator, generator).cpu()
                 return {"samples": sample_figure(data, drawn)}
             if data.dim == 2:
-                return {"density": _plane(model, data, integrator, generator)}
+                return {"density": plane(model, data, integrator, generator)}
         return {}
 
 
@@ -285,20 +285,25 @@ def _told(solver: SolverSettings) -> str:
     return f"solver.{name}={getattr(solver, name):g}"
 
 
-def sample(
+def draw(
     model: ContinuousFlow, n: int, dim: int, integrator: Integrator, generator: torch.Generator
 ) -> Tensor:
     """n samples of the flow [n, dim]."""
-    like = next(model.parameters())
+    return model.inverse(normal(n, dim, next(model.parameters()), generator), integrator)
+
+
+def normal(n: int, dim: int, like: Tensor, generator: torch.Generator) -> Tensor:
+    """n normal variables [n, dim] of another tensor's dtype, on its device."""
     z = torch.randn(n, dim, generator=generator, dtype=like.dtype, device=generator.device)
-    return model.inverse(z.to(like.device), integrator)
+    return z.to(like.device)
 
 
-def _plane(
+def plane(
     model: ContinuousFlow, data: VectorData, integrator: Integrator, generator: torch.Generator
 ) -> Figure:
+    """Points of the plane, samples of a flow, and its density around them."""
     points = data.test[:POINTS]
-    samples = sample(model, POINTS, 2, integrator, generator).cpu()
+    samples = draw(model, POINTS, 2, integrator, generator).cpu()
     extent, cells = _cells(points)
     like = next(model.parameters())
     log_prob = model.log_prob(cells.to(like), integrator, exact=True)

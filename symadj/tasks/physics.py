@@ -14,6 +14,7 @@ from symadj.data.physics.snapshots import SnapshotData, window_count, windows
 from symadj.errors import InputError
 from symadj.figures.physics import invariants, phase_portraits, space_time, time_series
 from symadj.models.cnf import ContinuousFlow
+from symadj.models.system_constants import SystemConstants
 from symadj.ranges import require
 from symadj.tasks.base import Task
 from symadj.tasks.baselines import baseline_rollouts
@@ -39,13 +40,16 @@ class Physics(Task):
 
     the squared difference of the true and the predicted mean rate of change, in squared units of
     the state over time. For k = 1 it is the loss of Matsubara et al. (2020, arXiv:1905.08604). All
-    k states are outputs of one solve.
+    k states are outputs of one solve. With `scaled` every entry's difference is divided by the root
+    mean square of that entry's true rate (u_{n+1} - u_n) / dt over the training split, so that
+    small entries count like large ones; the loss has no unit then.
 
     Args:
         horizon: k, intervals from the first to the last snapshot of a window.
         rollouts: test trajectories that are rolled out; None: all.
         rollout_max_steps: attempted steps after which an adaptive roll-out is given up.
         windows: windows of a split, evenly spread, that the loss is validated and tested on.
+        scaled: whether the entries of the state are scaled.
 
     Attributes:
         monitor: the metric whose minimum on the validation split chooses the weights.
@@ -63,6 +67,7 @@ class Physics(Task):
         rollouts: int | None = None,
         rollout_max_steps: int = 10_000,
         windows: int = 500,
+        scaled: bool = False,
     ) -> None:
         require(
             "task",
@@ -75,6 +80,8 @@ class Physics(Task):
         self.rollouts = rollouts
         self.rollout_max_steps = rollout_max_steps
         self.windows = windows
+        self.scaled = scaled
+        self.scale: Tensor | None = None
         self.dt: float | None = None
         self.errors: pd.DataFrame | None = None
 
@@ -103,6 +110,16 @@ class Physics(Task):
             )
         rollout_settings(integrator.solver, self.horizon, self.horizon, self.rollout_max_steps)
         self.dt = data.dt
+        if self.scaled:
+            rates = data.train.diff(dim=1).flatten(0, 1) / data.dt
+            scale = rates.square().mean(0).sqrt()
+            if still := [i for i, one in enumerate(scale.tolist()) if one == 0]:
+                raise InputError(
+                    f"task.scaled=true, and entry {still[0]} of the states of data={data.name} "
+                    "never changes, so that it has no scale; leave it out of the data, or take "
+                    "task.scaled=false."
+                )
+            self.scale = scale
 
     def loss(self, model: nn.Module, batch: Tensor, integrator: Integrator) -> Tensor:
         """The loss of windows [B, horizon + 1, dim], a scalar.
@@ -117,6 +134,8 @@ class Physics(Task):
         ys = integrator.solve(model, batch[:, 0], times).ys
         errors = ys[1:] - batch[:, 1:].transpose(0, 1)
         rates = errors / times[1:].to(errors.dtype).reshape(-1, 1, 1)
+        if self.scale is not None:
+            rates = rates / self.scale.to(rates)
         return rates.square().mean()
 
     def evaluate(
@@ -139,7 +158,8 @@ class Physics(Task):
         Returns:
             "loss"; where the true system is known "derivative_mse", the mean of
             (model(u) - du/dt)^2 over states and entries, in squared units of the state over time,
-            at the starts of the windows.
+            at the starts of the windows; of a model that learns the system's constants
+            "NAME_ratio", each of them over its true value.
         """
         starts = self._spread(x)[:, 0]
         return self._scores(model, x, starts, data, integrator, batch_size)
@@ -181,8 +201,11 @@ class Physics(Task):
             loss = self._mean_loss(model, self._spread(x), integrator, batch_size)
             if not data.known:
                 return {"loss": loss}
-            error = _derivative_mse(model, states, data, batch_size)
-        return {"loss": loss, "derivative_mse": error}
+            scores = {"loss": loss}
+            scores["derivative_mse"] = _derivative_mse(model, states, data, batch_size)
+        if isinstance(model, SystemConstants):
+            scores |= {f"{name}_ratio": ratio for name, ratio in model.ratios().items()}
+        return scores
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Tables by file stem: "rollout", the errors over time of the last test."""

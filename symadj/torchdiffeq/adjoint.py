@@ -52,7 +52,7 @@ def odeint_adjoint(
         atol: as `odeint`.
         method: as `odeint`.
         options: as `odeint`.
-        event_fn: must be None.
+        event_fn: as `odeint`.
         adjoint_rtol: of the backward solve; None: rtol. Entry by entry it holds for y and the
             adjoint alike.
         adjoint_atol: likewise.
@@ -66,7 +66,7 @@ def odeint_adjoint(
             of the adjoint_... arguments but adjoint_params.
 
     Returns:
-        [K, *y0.shape], or a tuple of such. A parameter that is not used has the gradient zero.
+        As `odeint`. A parameter that is not used has the gradient zero.
 
     Raises:
         InputError: an argument that cannot be used; the message says what is allowed.

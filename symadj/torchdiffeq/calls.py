@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from symadj.calls.solving import solve_problem
+from symadj.calls.events import search_of
+from symadj.calls.solving import solve_problem, solve_until
 from symadj.calls.times import output_times
 from symadj.errors import InputError
 from symadj.grad import GradientMethod, gradient_named
@@ -26,6 +29,9 @@ from symadj.torchdiffeq.methods import Method, method_of
 from symadj.torchdiffeq.options import Asked
 from symadj.torchdiffeq.steps import OvershootingSteps
 from symadj.warn import warn
+
+MOST_FIXED_STEPS = 20_000
+"""Fixed steps in which an event is looked for, as torchdiffeq has it."""
 
 
 @beside_the_compiler
@@ -54,14 +60,17 @@ def odeint(
         options: of adaptive methods first_step, min_step, max_step, step_t, jump_t, grid_points,
             safety, ifactor, dfactor, max_num_steps, dtype, norm; of the others step_size,
             grid_constructor (neither: a step from each output to the next), interp, perturb.
-        event_fn: must be None.
+        event_fn: a function of (t, y); the solve goes from t[0] towards t[1], and past it, until
+            one of the entries of its value becomes zero. Fixed steps need step_size then.
         gradient: "backprop", or any of symadj's: "symplectic", "aca", "checkpoint", "adjoint".
 
     Returns:
-        [K, *y0.shape], or a tuple of such.
+        [K, *y0.shape], or a tuple of such; with event_fn the time of the event, and the states at
+        t[0] and there, [2, *y0.shape], or a tuple of such.
 
     Raises:
         InputError: an argument that cannot be used; the message says what is allowed.
+        NoEventError: event_fn was not zero in max_num_steps, or 20,000 fixed, steps.
         SolveError: the end was not reached.
     """
     solve = Call.of(func, y0, t, event_fn)
@@ -73,9 +82,40 @@ def odeint(
     return solve.run(field, settings, named, gradient_named(gradient))
 
 
-def odeint_event(*arguments: Any, **named: Any) -> Any:
-    """Raises `InputError`: events are not in this version."""
-    raise _no_events()
+def odeint_event(
+    func: Func,
+    y0: State,
+    t0: Tensor,
+    *,
+    event_fn: Callable[..., Any],
+    reverse_time: bool = False,
+    odeint_interface: Callable[..., Any] = odeint,
+    **named: Any,
+) -> tuple[Tensor, Any]:
+    """Solves from t0 until event_fn is zero, as `odeint` with event_fn does.
+
+    Args:
+        func: as `odeint`.
+        y0: as `odeint`.
+        t0: the initial time, a tensor of one entry.
+        event_fn: as `odeint`.
+        reverse_time: whether time goes down from t0.
+        odeint_interface: `odeint` or `odeint_adjoint` of this module, or what calls one of them.
+        **named: its further arguments.
+
+    Returns:
+        The time of the event, and the states at t0 and there; differentiable (see
+        `symadj.EventTimes`).
+
+    Raises:
+        InputError: as `odeint`.
+        SolveError: as `odeint`.
+    """
+    if not isinstance(t0, Tensor) or t0.numel() != 1:
+        raise InputError(f"t0={t0!r}; it must be a tensor of one entry, the initial time.")
+    start = t0.reshape(-1)
+    t = torch.cat([start, start.detach() + (-1 if reverse_time else 1)])
+    return odeint_interface(func, y0, t, event_fn=event_fn, **named)
 
 
 class ForgivingFunction(UserFunction):
@@ -155,43 +195,57 @@ class Call:
 
     Attributes:
         asked: what it asks for.
+        event_fn: that ends the solve, or None.
         done: its result where there is nothing to solve, with one output time.
     """
 
     asked: Asked
+    event_fn: Callable[..., Any] | None = None
     done: Any = None
 
     @staticmethod
-    def of(func: Func, y0: State, t: Tensor, event_fn: object) -> Call:
+    def of(func: Func, y0: State, t: Tensor, event_fn: Callable[..., Any] | None) -> Call:
         """Of the arguments that all calls have in common.
 
         Raises:
             InputError: one that cannot be used.
         """
-        if event_fn is not None:
-            raise _no_events()
         y0 = _of_one_dtype(y0)
         layout = StateLayout.of(y0)
         if isinstance(t, Tensor) and t.device != layout.device:
             warn(f"t is on {t.device}; it is moved to y0's {layout.device}.")
             t = t.to(layout.device)
         asked = Asked(func, y0, t, layout)
+        if event_fn is not None and not (isinstance(t, Tensor) and t.shape == (2,)):
+            raise InputError(
+                "with event_fn, t must have two entries: the initial time, and one that says by "
+                f"its side in which direction to go; given is {t}."
+            )
         if isinstance(t, Tensor) and t.shape == (1,):
             first = layout.unflatten(layout.flatten(y0).unsqueeze(0))
-            return Call(asked, first)
+            return Call(asked, done=first)
         output_times(t, layout)
-        return Call(asked)
+        return Call(asked, event_fn)
 
     def problem(self, field: Field, settings: SolverSettings, method: Method) -> DropInProblem:
         """What is to be solved."""
-        times = output_times(self.asked.t, self.asked.layout)
-        return DropInProblem(field, times, settings, method)
+        layout = self.asked.layout
+        times = output_times(self.asked.t, layout)
+        if self.event_fn is None:
+            return DropInProblem(field, times, settings, method)
+        if not settings.adaptive:
+            settings = dataclasses.replace(settings, max_steps=MOST_FIXED_STEPS)
+        times = times[0], math.copysign(math.inf, times[1] - times[0])
+        search = search_of(self.event_fn, layout, times, settings)
+        return DropInProblem(field, times, settings, method, events=search)
 
     def run(
         self, field: Field, settings: SolverSettings, method: Method, gradient: GradientMethod
     ) -> Any:
-        """The states at the output times."""
+        """The states at the output times; or the event's time and states."""
         asked, problem = self.asked, self.problem(field, settings, method)
+        if problem.events is not None:
+            return solve_until(problem, asked.y0, asked.t[:1], gradient)
         return solve_problem(problem, asked.y0, asked.t, gradient).ys
 
 
@@ -203,10 +257,3 @@ def _of_one_dtype(y0: State) -> State:
     for part in y0[1:]:
         dtype = torch.promote_types(dtype, part.dtype)
     return tuple(part.to(dtype) for part in y0)
-
-
-def _no_events() -> InputError:
-    return InputError(
-        "events (event_fn, odeint_event) are not in this version. Solve with output times around "
-        "the event and find it between them, or use torchdiffeq for this call."
-    )

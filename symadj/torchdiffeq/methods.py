@@ -39,6 +39,15 @@ METHODS: dict[str, Method] = {
         Method("heun2", "heun", False),
         Method("heun3", "heun3", False),
         Method("rk4", "rk38", False),
+        Method("implicit_euler", "implicit_euler", False),
+        Method("implicit_midpoint", "implicit_midpoint", False),
+        Method("trapezoid", "trapezoid", False),
+        Method("gl4", "gauss4", False),
+        Method("gl6", "gauss6", False),
+        Method("radauIIA3", "radau3", False),
+        Method("radauIIA5", "radau5", False),
+        Method("sdirk2", "sdirk2", False),
+        Method("trbdf2", "trbdf2", False),
     )
 }
 
@@ -50,15 +59,9 @@ _SCIPY = (
     "hands the solve to SciPy, through which no gradient passes. Take 'dopri5' (SciPy's RK45), "
     "'dopri8' or 'bosh3' (RK23), or call scipy.integrate.solve_ivp itself"
 )
-_IMPLICIT = (
-    "is an implicit method, and there is none in this version. Take 'dopri5' or 'dopri8', with a "
-    "max_num_steps that says when a stiff problem is to be given up"
-)
 _REFUSED = {
     **dict.fromkeys(("explicit_adams", "implicit_adams", "fixed_adams"), _MULTISTEP),
     "scipy_solver": _SCIPY,
-    **dict.fromkeys(("implicit_euler", "implicit_midpoint", "trapezoid"), _IMPLICIT),
-    **dict.fromkeys(("radauIIA3", "radauIIA5", "gl4", "gl6", "sdirk2", "trbdf2"), _IMPLICIT),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from symadj.bench.cases import groups
-from symadj.config.bench import bench_settings
+from symadj.config.bench import bench_settings, compose_bench
 from symadj.config.compose import run_settings
 from symadj.errors import InputError
 from tests.bench.small import small, small_cases
@@ -153,3 +153,9 @@ def test_rows_that_cannot_be_used_are_refused(rows: str, complaint: str) -> None
 def test_other_software_has_a_stand_in_for_dop853() -> None:
     own, other = small_cases("grads=[aca]", "peers=[torchdiffeq]", "solver=dop853")[:2]
     assert (own.solver, other.solver) == ("dop853", "dopri8")
+
+
+def test_a_task_without_a_solve_has_no_gradient_methods_to_compare() -> None:
+    config = compose_bench(["task=flow_matching", "data=digits"])
+    with pytest.raises(InputError, match=r"FlowMatching solves no ODE.*Take task=density"):
+        groups(config, bench_settings(config))

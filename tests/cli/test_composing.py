@@ -56,6 +56,8 @@ def test_it_says_how_far_it_is_where_that_takes_long(
         (["solver.num_steps=3", "solver.atol=1e-3"], ["solver.atol"]),
         (["solver=rk4", "solver.step_size=1", "solver.pi_beta=0"], ["solver.pi_beta"]),
         (["solver=rk4", "solver.step_size=1", "solver.max_steps=9"], []),
+        # To which the equations of an implicit step are solved.
+        (["solver=trapezoid", "solver.num_steps=3", "solver.rtol=1e-3"], []),
         # The backward solve takes the tolerance that the forward one has no use for.
         (["solver=rk4", "solver.num_steps=3", "grad=adjoint", "grad.method=dopri5"], []),
         (

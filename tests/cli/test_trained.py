@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
+from symadj import Integrator, SolverSettings
 from symadj.cli import evaluate, sample, train
+from symadj.models.velocity import GuidedVelocity, Velocity, transport
 from symadj.records.record import RunRecord
 from symadj.run.trained import load_trained
 
@@ -131,3 +134,85 @@ def test_configuration_record_and_chosen_weights_are_all_that_scoring_needs(
     recorded = RunRecord.load(run / "record.json").metrics["test/nll"]
     [path] = (tmp_path / "eval").glob("test_*exact.json")
     assert json.loads(path.read_text())["metrics"]["nll"] == recorded
+
+
+@pytest.fixture(scope="module")
+def matched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A conditional velocity, trained as the command does unless told."""
+    out = tmp_path_factory.mktemp("runs")
+    small = ["model.width=8", "model.blocks=1", "train.steps=4", "train.eval_every=2"]
+    told = ["data=digits", "task=flow_matching", "task.exact_test=false", *small, "measure=none"]
+    assert train.main([*told, "solver=heun", "solver.num_steps=2", f"out={out}", "name=fm"]) == 0
+    return out / "fm"
+
+
+def test_a_velocity_is_trained_without_a_solve_and_leaves_likelihoods_and_samples(
+    matched: Path,
+) -> None:
+    record = RunRecord.load(matched / "record.json")
+    assert set(record.evaluations.values()) == {0}
+    assert record.model["test_trace"] == "estimate"
+    assert {name for name in record.metrics if name.startswith("test/")} == {
+        *("test/loss", "test/nll", "test/bits_per_dim", "test/class_nll"),
+        "test/class_bits_per_dim",
+    }
+    assert record.config["train"]["ema"] is not None
+    plots = {path.stem for path in (matched / "plots").iterdir()}
+    assert plots == {"loss_iteration", "loss_time", "samples"}
+    assert evaluate.main([str(matched), "exact=false"]) == 0
+    [path] = (matched / "eval").glob("test_*estimate.json")
+    assert json.loads(path.read_text())["metrics"] == {
+        name.removeprefix("test/"): value
+        for name, value in record.metrics.items()
+        if name.startswith("test/")
+    }
+
+
+def test_samples_of_a_class_are_those_that_its_guided_velocity_carries(matched: Path) -> None:
+    asked = ["solver=heun", "solver.num_steps=20", "guidance=2", "class=7", "n=5", "seed=3"]
+    assert sample.main([str(matched), *asked]) == 0
+    found = np.load(matched / "samples" / "n5_seed3_class7_guidance2.npy")
+    parts = load_trained(matched).parts
+    z = torch.randn(5, 64, generator=torch.Generator().manual_seed(3))
+    solver = Integrator(SolverSettings("heun", num_steps=20))
+    with torch.no_grad():
+        expected = transport(GuidedVelocity(cast("Velocity", parts.model), 7, 2.0), z, solver)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_samples_of_all_classes_and_of_none(matched: Path, capsys) -> None:
+    assert sample.main([str(matched)]) == 0
+    assert sample.main([str(matched), "class=none", "n=100"]) == 0
+    assert sample.main([str(matched), "guidance=1"]) == 0
+    folder = matched / "samples"
+    every, none, plain = (
+        np.load(folder / f"n100_seed0{rest}.npy") for rest in ("", "_classnone", "_guidance1")
+    )
+    assert every.shape == none.shape == (100, 64)
+    assert len({every.tobytes(), none.tobytes(), plain.tobytes()}) == 3
+    assert "heun, 2 fixed steps, 4 evaluations" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["class=10"], "class=10; the classes are 0 to 9"),
+        (["class=seven"], "class=seven; it must be a whole number"),
+        (["class=none", "guidance=2"], "guidance=2 without a class"),
+        (["guidance=much"], "guidance=much; it must be a number"),
+        (["guidance=-1"], "guidance=-1.0; the strength of classifier-free guidance must be"),
+    ],
+)
+def test_classes_and_guidance_that_there_are_not(
+    arguments: list[str], said: str, matched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sample.main([str(matched), *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("asked", ["class=7", "guidance=2"])
+def test_a_flow_of_maximum_likelihood_has_no_classes(
+    asked: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sample.main([str(run), asked]) == 2
+    assert "CNF has no classes" in capsys.readouterr().err

@@ -42,5 +42,6 @@ def test_the_settings_of_an_option_are_what_its_file_says() -> None:
         "path": "???",
         "seed": "${seed}",
         "header": None,
+        "label": None,
     }
     assert option_settings("data", "none") == {}

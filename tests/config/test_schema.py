@@ -72,7 +72,7 @@ def test_places_and_ways_of_starting_tell_no_runs_apart() -> None:
 def test_what_made_the_weights_cannot_be_set_anew() -> None:
     assert set(SET_ANEW) == {
         *("device", "dtype", "threads", "data.path", "data.data_dir", "solver"),
-        *("task.check_tolerance", "task.check_factor"),
+        *("task.check_tolerance", "task.check_factor", "task.likelihood_rows"),
     }
 
 

@@ -15,16 +15,25 @@ from symadj.config import (
 from symadj.config.build import build, locate
 from symadj.config.compose import compose
 from symadj.config.compose import run_settings as typed
-from symadj.config.groups import config_dir, description, group_options, option_settings
+from symadj.config.groups import (
+    GUIDE_GROUPS,
+    config_dir,
+    description,
+    group_options,
+    option_settings,
+)
 from symadj.config.schema import Config
+from symadj.errors import InputError
 from symadj.grad import GRADIENTS
 from symadj.ode.methods import SOLVERS
 from symadj.ode.settings import SolverSettings
 
 OPTIONS = [(group, option) for group, names in group_options().items() for option in names]
-FIXED_STEPS = ("euler", "midpoint", "heun3", "rk4", "rk38")
+FIXED_STEPS = [name for name, solver in SOLVERS.items() if solver.error_order is None]
 GIVEN = {"grad.memory": "64MiB"}
-RUN_GROUPS = ("data", "model", "task", "solver", "grad", "optim", "measure", "experiment")
+RUN_GROUPS = (
+    *("data", "model", "task", "solver", "grad", "optim", "measure", "train", "experiment"),
+)
 
 
 def composed(group: str, option: str) -> Config:
@@ -47,6 +56,24 @@ def test_every_option_composes_and_fits_its_constructor(group: str, option: str)
         node = config[name]
         allowed = inspect.signature(locate(node["_target_"], name)).parameters
         assert {str(key) for key in node} - {"_target_"} <= set(allowed)
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS if o[0] in GUIDE_GROUPS])
+def test_every_option_of_a_guiding_composes_and_fits_its_constructor(
+    option: tuple[str, str],
+) -> None:
+    group, name = option
+    given = [f"{group}.{key}=x" for key, v in option_settings(group, name).items() if v == "???"]
+    node = compose("guide", [f"{group}={name}", *given])[group]
+    allowed = inspect.signature(locate(node["_target_"], group)).parameters
+    assert {str(key) for key in node} - {"_target_"} == set(allowed)
+
+
+@pytest.mark.parametrize("override", ["goal=inpaint", "way.n=3", "goal.mask=left"])
+@pytest.mark.parametrize("command", ["train", "bench"])
+def test_goals_and_ways_belong_to_another_command(command: str, override: str) -> None:
+    with pytest.raises(InputError, match="are settings of symadj-guide"):
+        compose(command, [override])
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -96,6 +123,8 @@ PHYSICAL = {
     "double_pendulum": "HNN",
     "two_body": "HNN",
     "lorenz63": "NodeMLP",
+    "robertson": "SystemConstants",
+    "van_der_pol": "SystemConstants",
     "trajectories": "NodeMLP",
 }
 
@@ -106,6 +135,17 @@ def test_physical_data_choose_a_task_and_a_model(data: str, model: str, command:
     config = groups.composed(command, [f"data={data}"])
     assert config.task._target_.endswith(".Physics")
     assert config.model._target_.endswith(f".{model}")
+
+
+@pytest.mark.parametrize("command", ["train", "bench"])
+def test_flow_matching_chooses_a_velocity_and_an_averaged_training(command: str) -> None:
+    config = groups.composed(command, ["task=flow_matching"])
+    assert config.model._target_.endswith(".VelocityMLP")
+    assert config.train.ema == 0.995
+    beaten = compose("train", ["model=velocity_unet", "task=flow_matching", "train.ema=null"])
+    assert beaten["model"]["_target_"].endswith(".VelocityUNet")
+    assert beaten["train"]["ema"] is None
+    assert compose("train")["train"]["ema"] is None
 
 
 def test_a_choice_of_the_user_or_of_an_experiment_beats_that_of_the_data() -> None:

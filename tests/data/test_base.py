@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from symadj.data.base import Batch, VectorData, batch_size, map_batch, place_batch, split_rows
+from symadj.errors import InputError
 
 
 def rows(n: int, dim: int = 2) -> torch.Tensor:
@@ -55,7 +56,7 @@ def test_a_model_is_offered_images_that_the_vectors_hold_whole(
 ) -> None:
     data = VectorData("rows", rows(5, 6), rows(2, 6), rows(2, 6))
     data.image_shape = shown
-    assert data.model_arguments() == {"dim": 6, "image_shape": offered}
+    assert data.model_arguments() == {"dim": 6, "classes": 0, "image_shape": offered}
 
 
 @pytest.mark.parametrize(("n", "sizes"), [(10, (8, 1, 1)), (1797, (1439, 179, 179))])
@@ -79,3 +80,34 @@ def test_what_is_done_to_a_batch_is_done_to_every_tensor_in_it() -> None:
     ]
     cut: Any = map_batch(lambda x: x[:2], batch)
     assert (len(cut["x"]), cut["more"][1].tolist()) == (2, [0, 1])
+
+
+def labelled() -> VectorData:
+    data = VectorData("rows", rows(5), rows(2) + 100, rows(2) + 200)
+    data.set_labels(torch.tensor([0, 1, 2, 1, 0]), torch.tensor([3, 0]), torch.tensor([1, 1]))
+    return data
+
+
+def test_a_labelled_batch_is_the_batch_with_the_labels_of_its_rows() -> None:
+    data = labelled()
+    x, labels = data.sample_labelled(50, torch.Generator().manual_seed(0))
+    assert torch.equal(x, data.sample_batch(50, torch.Generator().manual_seed(0)))
+    assert torch.equal(labels, data.labels["train"][(x[:, 0] / 2).long()])
+    assert data.classes == 4
+    assert data.model_arguments()["classes"] == 4
+
+
+def test_data_without_labels_have_no_labelled_batch() -> None:
+    data = VectorData("rows", rows(5), rows(2), rows(2))
+    assert (data.classes, dict(data.labels)) == (0, {})
+    with pytest.raises(InputError, match="rows has no labels"):
+        data.sample_labelled(5, torch.Generator())
+
+
+@pytest.mark.parametrize(
+    "wrong", [torch.tensor([0, 1]), torch.tensor([0.0] * 5), torch.tensor([-1, 0, 0, 0, 0])]
+)
+def test_labels_are_one_class_for_every_row(wrong: torch.Tensor) -> None:
+    data = VectorData("rows", rows(5), rows(2), rows(2))
+    with pytest.raises(InputError, match="labels of train"):
+        data.set_labels(wrong, torch.tensor([0, 0]), torch.tensor([0, 0]))

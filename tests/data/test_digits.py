@@ -103,3 +103,15 @@ def test_ffjords_logit_is_reachable() -> None:
     torch.testing.assert_close(shown, u.detach(), rtol=0, atol=1e-12)
     assert "standardised" in Digits().note
     assert "standardised" not in data.note
+
+
+def test_a_label_is_the_digit_of_its_image(data: Digits) -> None:
+    pixels, digits = load_digits(return_X_y=True)
+    known = {tuple(row): digit for row, digit in zip(pixels.tolist(), digits, strict=True)}
+    batch = data.sample_labelled(300, generator())
+    for x, labels in (batch, (data.val, data.labels["val"]), (data.test, data.labels["test"])):
+        pairs = zip(levels(data, x).tolist(), labels.tolist(), strict=True)
+        right = [known[tuple(row)] == label for row, label in pairs if tuple(row) in known]
+        assert all(right)
+        assert len(right) > 0.95 * len(x)
+    assert data.classes == 10

@@ -45,6 +45,7 @@ def test_every_class_is_in_the_training_split(data: MNIST5k) -> None:
     images = 256 * data.to_images(data.val.double()).reshape(500, 784)
     nearest = torch.cdist(images, table[:, :-1]).argmin(1)
     assert torch.bincount(table[nearest, -1].long(), minlength=10).min() > 25
+    assert torch.equal(table[nearest, -1].long(), data.labels["val"])
 
 
 @needs_images

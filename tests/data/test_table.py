@@ -200,3 +200,33 @@ def test_an_array_that_claims_more_than_the_file_holds_is_refused(tmp_path: Path
     path.write_bytes(path.read_bytes().replace(b"(10, 10), }     ", b"(9999999999,), }"))
     with pytest.raises(InputError, match="no whole array"):
         Table(str(path))
+
+
+def test_a_column_of_classes_is_no_part_of_the_vectors(tmp_path: Path) -> None:
+    x = values()[:, :2]
+    kinds = np.random.default_rng(1).choice([2, 5, -1], size=40)
+    path = write(tmp_path / "t.csv", as_csv(np.insert(x, 1, kinds, axis=1), "a,kind,b"))
+    table = Table(path, seed=1, label="kind")
+    assert (table.dim, table.classes, table.columns) == (2, 3, ("a", "b"))
+    assert "3 classes, the values -1, 2, 5 of 'kind'" in table.note
+    known = {round(float(row[0]), 9): kind for row, kind in zip(x, kinds, strict=True)}
+    labels = torch.cat([table.labels[name] for name in ("train", "val", "test")]).tolist()
+    for row, label in zip(in_file_units(table), labels, strict=True):
+        assert known[round(float(row[0]), 9)] == [-1, 2, 5][label]
+    plain = Table(write(tmp_path / "u.csv", as_csv(x, "a,b")), seed=1)
+    assert torch.equal(plain.train, table.train)
+
+
+@pytest.mark.parametrize(
+    ("label", "said"), [("kin", r"no such column.*'kind'"), ("a", r"holds 40 different values")]
+)
+def test_a_label_that_is_no_column_of_classes(label: str, said: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", as_csv(values().round(3), "a,kind,b"))
+    with pytest.raises(InputError, match=rf"label={label}: .*{said}"):
+        Table(path, label=label)
+
+
+def test_a_column_of_classes_alone_is_nothing_to_learn(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "kind\n" + "0\n1\n" * 10)
+    with pytest.raises(InputError, match="no other column to learn"):
+        Table(path, label="kind")

@@ -133,6 +133,7 @@ def test_cells_of_this_commit_are_not_written_over(
     assert runs(begun) == []
 
 
+@pytest.mark.heavy
 def test_weights_are_trained_again_only_where_something_needs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -149,6 +150,7 @@ def test_weights_are_trained_again_only_where_something_needs_them(
     assert cells(tmp_path)[: -len(last)] == whole[: -len(last)]
 
 
+@pytest.mark.heavy
 def test_a_kept_training_is_run_again_for_its_weights_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

@@ -80,6 +80,7 @@ def test_the_verdict_is_that_of_the_paired_differences() -> None:
     assert "not within 0.1" in goal
 
 
+@pytest.mark.heavy
 def test_records_hold_what_tables_and_figures_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

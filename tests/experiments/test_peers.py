@@ -93,6 +93,7 @@ def test_compiled_rows_compile() -> None:
     assert compiled == {"symplectic_compiled", "symplectic_stages_compiled"}
 
 
+@pytest.mark.heavy
 def test_tables_and_a_figure_of_every_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -73,6 +73,7 @@ def test_commands_have_names_of_their_own(script: ModuleType, preset: str) -> No
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.heavy
 def test_a_benchmark_of_trained_weights_runs_once_and_is_redrawn(
     tmp_path: Path, capsys, monkeypatch
 ) -> None:

@@ -28,11 +28,14 @@ TINY = (
 )
 PLANE = ("data=toy2d", "data.size=20", "model.hidden=[4]")
 BODIES = ("data=two_body", "data.samples=2", "model.hidden=[4]")
+BALLS = ("data=bouncing_ball", "data.samples=10", "data.impacts=2")
 GRID = (
     *("data=kdv", "data.trajectories=2", "data.steps=4", "data.data_dir=cache"),
     "model.hidden=[4]",
 )
+STIFF = ("data=robertson", "data.samples=3", "solver=kvaerno5")
 DIGITS = ("data=digits", "model.hidden=[4]")
+CLASSES = (*DIGITS, "task=classify")
 
 # How a small run of an option of a group is made, one for every constructor that there is.
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -48,7 +51,10 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "pendulum": ("data=pendulum", *BODIES[1:]),
         "double_pendulum": ("data=double_pendulum", "data.samples=3", "model.hidden=[4]"),
         "lorenz63": ("data=lorenz63", "data.samples=3", "model.hidden=[4]"),
+        "robertson": STIFF,
+        "van_der_pol": ("data=van_der_pol", *STIFF[1:]),
         "two_body": BODIES,
+        "bouncing_ball": BALLS,
         "patches": (
             *("data=patches", "data.train=20", "data.val=20", "data.test=20"),
             "model.hidden=[4]",
@@ -62,8 +68,14 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "node_conv": (*GRID, "model=node_conv"),
         "hnn": BODIES,
         "node_mlp": (*BODIES, "model=node_mlp"),
+        "system_constants": STIFF,
+        "classifier_mlp": CLASSES,
+        "classifier_conv": (
+            *("data=digits", "task=classify", "model=classifier_conv", "model.channels=[2]"),
+        ),
+        "bouncing_ball": BALLS,
     },
-    "task": {"density": PLANE, "physics": BODIES},
+    "task": {"density": PLANE, "physics": BODIES, "classify": CLASSES, "impacts": BALLS},
     "solver": {"dopri5": PLANE, "rk4": (*PLANE, "solver=rk4", "solver.num_steps=2")},
     "grad": {
         "symplectic": PLANE,

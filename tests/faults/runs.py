@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from symadj.cli import bench, evaluate, report, sample, train
+from symadj.cli import bench, evaluate, guide, report, sample, train
 from symadj.records.record import RunRecord
 from symadj.run.checkpoint import load_checkpoint, load_tensors
 from tests.faults.disk import Call, Disk
@@ -27,6 +27,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train.main,
     "eval": evaluate.main,
     "sample": sample.main,
+    "guide": guide.main,
     "report": report.main,
     "bench": bench.main,
 }

@@ -79,6 +79,7 @@ def readers(place: Place) -> dict[str, list[str]]:
     sweep = ["train", "-m", *FLOW, f"out={place.run.parent}", "seed=0"]
     return {
         **looks(place.run),
+        "guide": ["guide", str(place.run), "goal=target"],
         "resume": resume(place.run, f"train.steps={MORE}", "train.figures=true"),
         "sweep": sweep,
     }
@@ -149,7 +150,7 @@ def each(cases: dict[str, Any], names: list[str], share: int) -> Iterator[tuple[
 
 # Configurations. Each names something to make, or is no configuration at all.
 
-READ_CONFIG = ["eval", "sample", "resume"]
+READ_CONFIG = ["eval", "sample", "guide", "resume"]
 TARGETS: dict[str, dict[str, Any]] = {
     "a function of Python": {"solver": {"_target_": "subprocess.getoutput", "cmd": "touch PWNED"}},
     "a module with effects": {"model": {"_target_": "this.x"}},

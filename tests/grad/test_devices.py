@@ -94,3 +94,11 @@ def test_random_numbers_are_drawn_again_alike(gradient: Gradient, device: str) -
         return [g.cpu() for g in torch.autograd.grad(ys[-1].sin().sum(), [y0, wave.weight])]
 
     assert_same(found(gradient), found("backprop"), "cpu", 1e-11)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("gradient", ["backprop", "checkpoint", "aca", "symplectic"])
+def test_samples_with_steps_of_their_own(gradient: Gradient, device: str) -> None:
+    loose = {"rtol": 1e-3, "atol": 1e-3, "batch": "independent"}
+    found = gradients(device, gradient, **loose)
+    assert_same(found, gradients("cpu", "backprop", **loose), device, 1e-9)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from symadj import IncompatibleError, odeint, solve
+from symadj import IncompatibleError, SolverSettings, odeint, solve
 from symadj.errors import ReversalError
 from symadj.grad import Adjoint, Reversible
+from symadj.grad.back_through import uses_back
 from symadj.meters.live_bytes import StorageCounter
+from symadj.ode.gradients import Sums, add_to
+from symadj.ode.methods import reversible
 from tests.fields import Energy, Pair, Wave, start
 from tests.grad.test_contract import FINAL, INTERIOR, assert_equal, gradients_of
 
@@ -102,20 +106,71 @@ def test_memory_does_not_grow_with_the_steps(way: str) -> None:
     assert many == few
 
 
-def test_one_graph_at_a_time() -> None:
-    """A stage is evaluated with graph once, and forward ones are repeated where they must be."""
-    field, y0, t = Wave(), start(4, 3), torch.tensor([0.0, 1.0])
-    for method, options, per_step in (("alf", {}, (0, 1)), ("reversible", {"base": "rk4"}, (8, 8))):
-        solution = solve(
-            field, y0, t, method=method, gradient="reversible", options={**options, "num_steps": 5}
-        )
-        solution.ys[-1].sum().backward()
-        stats = solution.stats
-        begun = 1 if method == "alf" else 0
-        # One recomputed evaluation compares the field with that of the solve.
-        assert stats.recomputed == 5 * per_step[0] + 1
-        assert stats.with_graph == 5 * per_step[1] + begun
-        assert stats.vjps == 5 * per_step[1] + begun
+COUNTS = {
+    # Of N steps: evaluations without graph, and with.
+    "alf": (0, lambda n: n + 1),
+    "alf4": (0, lambda n: 10 * n + 1),
+    "reversible_heun": (0, lambda n: n + 1),
+    "reversible-euler": (0, lambda n: 2 * n),
+    "reversible-rk4": (7, lambda n: 8 * n),
+    # The stage of the base's error estimate alone is of no use backward.
+    "reversible-dopri5": (11, lambda n: 12 * n),
+    "reversible-dop853": (23, lambda n: 24 * n),
+}
+
+
+@pytest.mark.parametrize("way", COUNTS)
+def test_evaluations_of_the_way_back(way: str) -> None:
+    """One graph at a time: a stage is evaluated once where all after it are done."""
+    method, options = WAYS[way]
+    again, graphs = COUNTS[way]
+    t, n = torch.tensor([0.0, 1.0]), 5
+    solution = solve(
+        Wave(), start(4, 3), t, method=method, gradient="reversible",
+        options={**options, "num_steps": n},
+    )  # fmt: skip
+    solution.ys[-1].sum().backward()
+    stats = solution.stats
+    # One more compares the field with that of the solve.
+    assert stats.recomputed == n * again + 1
+    assert stats.with_graph == stats.vjps == graphs(n)
+    solver = reversible(SolverSettings(method=method, **options, num_steps=n).solver)
+    assert uses_back(solver, n) == n * again + 2 * graphs(n)
+
+
+@pytest.mark.parametrize(
+    ("way", "again"), [("alf", 0), ("reversible_heun", 1), ("reversible-rk4", 7)]
+)
+def test_the_last_stage_of_a_kept_step_is_not_evaluated_twice(way: str, again: int) -> None:
+    method, options = WAYS[way]
+    solution = solve(
+        Wave(), start(4, 3), torch.tensor([0.0, 1.0]), method=method, gradient="symplectic",
+        options={**options, "num_steps": 5},
+    )  # fmt: skip
+    solution.ys[-1].sum().backward()
+    assert solution.stats.recomputed == 5 * again
+
+
+@pytest.mark.parametrize("way", ["alf", "reversible_heun", "reversible-rk4"])
+def test_a_field_that_differentiates_itself(way: str) -> None:
+    class Decay(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rate = torch.nn.Parameter(torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64))
+
+        def forward(self, t: Tensor, y: Tensor) -> Tensor:
+            return -torch.sin(self.rate * y)
+
+        def pull_back(self, t: Tensor, y: Tensor, w: Tensor, sums: Sums) -> Tensor:
+            slope = -torch.cos(self.rate * y) * w
+            add_to(sums, self.rate, (slope * y).sum(0))
+            return slope * self.rate
+
+    method, options = WAYS[way]
+    field, y0, options = Decay(), start(4, 3), {**options, "num_steps": 4}
+    ours, _ = gradients_of(field, y0, INTERIOR, "reversible", method, options)
+    reference, _ = gradients_of(field, y0, INTERIOR, "backprop", method, options)
+    assert_equal(ours, reference, 1e-10)
 
 
 def test_a_start_that_is_missed_is_refused() -> None:

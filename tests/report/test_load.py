@@ -226,3 +226,10 @@ def test_control_characters_and_half_letters_of_a_record_are_escapes(tmp_path: P
     frame = load_runs([tmp_path]).frame
     assert frame["name"][0] == r"bad\x1b[2J\u202e"
     assert frame["grad"][0] == r"aca\ud800"
+
+
+def test_guidings_of_a_run_are_read_where_they_are_named(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "a" / "guided" / "b", kind="guide")
+    assert list(load_runs([tmp_path]).frame["kind"]) == ["train"]
+    assert list(load_runs([tmp_path / "a" / "guided"]).frame["kind"]) == ["guide"]

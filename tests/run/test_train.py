@@ -19,7 +19,9 @@ from symadj.records.record import RunRecord
 from symadj.run.checkpoint import load_checkpoint, load_tensors
 from symadj.run.train import train
 from symadj.run.trained import load_trained
+from symadj.tasks.base import Task
 from symadj.tasks.density import Density
+from symadj.tasks.flow_matching import FlowMatching
 from tests.devices import CUDA
 from tests.standins import losses, standin_config, train_quietly
 
@@ -157,39 +159,49 @@ FLOW = (
 )
 
 
-def interrupt_after_loss(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Ctrl-C between the forward and the backward pass of that iteration."""
-    loss, done = Density.loss, []
+MATCHING = (
+    *("data=digits", "model=velocity_mlp", "model.width=8", "model.blocks=1"),
+    *("task=flow_matching", "task.coupling=optimal_transport", "task.likelihood_rows=5"),
+    *("solver=rk4", "solver.num_steps=2", "train.batch_size=10", "train.ema=0.9"),
+)
 
-    def interrupted(self: Density, *args: Any) -> torch.Tensor:
+
+def interrupt_after_loss(
+    monkeypatch: pytest.MonkeyPatch, number: int, task: type[Task] = Density
+) -> None:
+    """Ctrl-C between the forward and the backward pass of that iteration."""
+    loss, done = task.loss, []
+
+    def interrupted(self: Task, *args: Any) -> torch.Tensor:
         value = loss(self, *args)
         done.append(value)
         if len(done) == number:
             os.kill(os.getpid(), signal.SIGINT)
         return value
 
-    monkeypatch.setattr(Density, "loss", interrupted)
+    monkeypatch.setattr(task, "loss", interrupted)
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        ("model.batch_norm=true",),
-        ("train.ema=0.9",),
-        ("optim=adam_plateau", "optim.plateau=1", "train.eval_every=1"),
+        (*FLOW, "model.batch_norm=true"),
+        (*FLOW, "train.ema=0.9"),
+        (*FLOW, "optim=adam_plateau", "optim.plateau=1", "train.eval_every=1"),
+        MATCHING,
     ],
 )
 @pytest.mark.parametrize("cut", [2, 5])
 def test_a_flow_resumed_after_half_an_iteration_repeats_losses_and_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...], cut: int
 ) -> None:
-    whole, straight = train_quietly(tmp_path, *FLOW, *settings)
+    whole, straight = train_quietly(tmp_path, *settings)
     with monkeypatch.context() as patch:
-        interrupt_after_loss(patch, cut)
+        interrupt_after_loss(patch, cut, FlowMatching if settings is MATCHING else Density)
         with pytest.raises(KeyboardInterrupt):
-            train_quietly(tmp_path, *FLOW, *settings, "name=cut")
+            train_quietly(tmp_path, *settings, "name=cut")
     directory = tmp_path / "cut"
-    resumed = train(standin_config(tmp_path, *FLOW, *settings, f"resume={directory}"))
+    resumed = train(standin_config(tmp_path, *settings, f"resume={directory}"))
     assert losses(directory) == losses(straight)
     assert resumed.metrics == whole.metrics
     for name in ("model", "optimizer", "scheduler", "best"):

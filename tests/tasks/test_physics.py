@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from symadj.tasks.physics import Physics
 from tests.tasks.test_rollout import TIGHT, Spring, spring_data
 
 
-def bound(data: SnapshotData, model: nn.Module, horizon: int = 1, **settings: int) -> Physics:
+def bound(data: SnapshotData, model: nn.Module, horizon: int = 1, **settings: Any) -> Physics:
     task = Physics(horizon, **settings)
     task.bind(data, model, TIGHT)
     return task
@@ -151,8 +152,29 @@ def test_figures_of_orbits_and_of_a_single_entry() -> None:
 
 @pytest.mark.parametrize("name", ["horizon", "rollouts", "rollout_max_steps", "windows"])
 def test_numbers_below_one(name: str) -> None:
+    settings: dict[str, Any] = {name: 0}
     with pytest.raises(InputError, match=rf"^{name}=0; .* whole number from 1 to"):
-        Physics(**{name: 0})
+        Physics(**settings)
+
+
+def test_a_scaled_loss_counts_every_entry_alike() -> None:
+    data = spring_data()
+    model = Constant(0.1)
+    plain, scaled = bound(data, model), bound(data, model, scaled=True)
+    batch = data.sample_batch(8, torch.Generator().manual_seed(0))
+    rates = (data.train[:, 1:] - data.train[:, :-1]).flatten(0, 1) / data.dt
+    errors = ((batch[:, 1] - batch[:, 0]) / data.dt - 0.1) / rates.square().mean(0).sqrt()
+    torch.testing.assert_close(scaled.loss(model, batch, TIGHT), errors.square().mean())
+    # In other units of one entry the scaled loss is the same.
+    assert not torch.isclose(plain.loss(model, batch, TIGHT), errors.square().mean())
+
+
+def test_an_entry_that_never_changes_has_no_scale() -> None:
+    u = spring_data().train
+    still = torch.cat([u, torch.ones_like(u[..., :1])], -1)
+    data = SnapshotData("still", (still, still, still), 0.1)
+    with pytest.raises(InputError, match=r"task\.scaled=true, and entry 2 "):
+        bound(data, Constant(0.1), scaled=True)
 
 
 def test_a_loss_before_its_time_step_is_known() -> None:

@@ -23,6 +23,7 @@ from symadj.errors import (
     SolveError,
     StepSizeUnderflow,
 )
+from symadj.ode.events import Events
 from symadj.ode.layout import State
 from symadj.ode.settings import SolverSettings
 from symadj.ode.stats import SolveStats
@@ -71,9 +72,20 @@ class TorchdiffeqIntegrator(Integrator):
         self._grids = None if grids is None else iter(grids)
 
     def solve(
-        self, func: Func, y0: State, t: Tensor, params: Sequence[Tensor] | None = None
+        self,
+        func: Func,
+        y0: State,
+        t: Tensor,
+        params: Sequence[Tensor] | None = None,
+        events: Events | None = None,
     ) -> Solution:
-        """As `Integrator.solve`; the result's steps are those of the forward solve."""
+        """As `Integrator.solve`; the result's steps are those of the forward solve.
+
+        Raises:
+            IncompatibleError: there are events.
+        """
+        if events is not None:
+            raise IncompatibleError("the peer torchdiffeq solves without events here.")
         counted = self.last = _Counted(func, self.adjoint, self.solver.adaptive)
         arguments = self._arguments()
         ys: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ class Lorenz63System(System):
 
     Lorenz (1963), J. Atmos. Sci. 20.
     """
+
+    constants: ClassVar[tuple[str, ...]] = ("sigma", "rho", "beta")
 
     sigma: float = 10.0
     rho: float = 28.0

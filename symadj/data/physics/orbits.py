@@ -15,14 +15,23 @@ from symadj.ranges import require
 TOLERANCE = 1e-10
 
 
-def orbits(system: System, starts: Tensor, span: float, snapshots: int) -> Tensor:
-    """The true states at equally spaced times, by dop853 with a tolerance of 1e-10.
+def orbits(
+    system: System,
+    starts: Tensor,
+    span: float,
+    snapshots: int,
+    method: str = "dop853",
+    tolerance: float = TOLERANCE,
+) -> Tensor:
+    """The true states at equally spaced times.
 
     Args:
         system: what is integrated.
         starts: float64 [n, dim].
         span: the last time; the first is 0.
         snapshots: their number, both ends included.
+        method: of symadj; an implicit one for a stiff system.
+        tolerance: rtol and atol.
 
     Returns:
         [n, snapshots, dim].
@@ -32,9 +41,9 @@ def orbits(system: System, starts: Tensor, span: float, snapshots: int) -> Tenso
             lambda t, u: system.derivative(u),
             starts,
             span / (snapshots - 1) * torch.arange(snapshots, dtype=torch.float64),
-            rtol=TOLERANCE,
-            atol=TOLERANCE,
-            method="dop853",
+            rtol=tolerance,
+            atol=tolerance,
+            method=method,
             # The largest entry: all orbits share their steps, and none may pay for the others.
             options={"norm": lambda error: error.abs().amax()},
         )

@@ -88,8 +88,9 @@ class SnapshotData(Data):
         return windows(self.train, self.horizon, chosen)
 
     def model_arguments(self) -> dict[str, Any]:
-        """What a model may need to know of the data: dim, and on a grid dx and the structure."""
-        known = {"dim": self.dim, "dx": self.dx, "structure": self.structure}
+        """What a model may need to know: dim, the system, and on a grid dx and the structure."""
+        system = self.system if self.known else None
+        known = {"dim": self.dim, "system": system, "dx": self.dx, "structure": self.structure}
         return {name: value for name, value in known.items() if value is not None}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 
@@ -9,7 +11,13 @@ class System:
     """An autonomous system du/dt = f(u), its state along the last dimension.
 
     All functions take states of any leading shape, dtype and device.
+
+    Attributes:
+        constants: names of the positive numbers in f that can be learned; the system is then a
+            dataclass with fields of these names.
     """
+
+    constants: ClassVar[tuple[str, ...]] = ()
 
     def derivative(self, u: Tensor) -> Tensor:
         """f(u), of u's shape."""

@@ -80,8 +80,14 @@ class StoreOptions:
         """A store for one solve.
 
         Raises:
+            IncompatibleError: "revolve" for samples with steps of their own.
             StorageError: no file can be made in `offload_dir`.
         """
+        if problem.settings.batch == "independent" and self.store == "revolve":
+            raise IncompatibleError(
+                "store=revolve with batch=independent: its plan is of one row of steps, and every "
+                "sample has its own. Take store=steps or stages, or batch=joint."
+            )
         place = self._place()
         if self.store == "revolve":
             assert self.slots is not None

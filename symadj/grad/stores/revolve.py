@@ -39,12 +39,12 @@ class Revolve(Store):
     `checkpoint-schedules` has them. For fixed steps the whole of it is that schedule, whose cost
     `recomputed_steps` says.
 
-    How many adaptive steps there will be is not known in the forward pass. There the starts are
-    thinned out as the solve goes on, by the rule of Wang, Moin and Iaccarino: when all slots are
-    taken, one with a later one of higher level gives way to the new start; where there is none, the
-    newest one does, and the new start has the next level. Backward, what lies between two of them
-    follows the binomial schedule again. For N up to 3000 no case was seen to cost more than 1.25 of
-    the optimum.
+    How many adaptive steps, or steps until an event, there will be is not known in the forward
+    pass. There the starts are thinned out as the solve goes on, by the rule of Wang, Moin and
+    Iaccarino: when all slots are taken, one with a later one of higher level gives way to the new
+    start; where there is none, the newest one does, and the new start has the next level.
+    Backward, what lies between two of them follows the binomial schedule again. For N up to 3000 no
+    case was seen to cost more than 1.25 of the optimum.
 
     A backward pass under `retain_graph` must leave the forward pass's slots as they are, and takes
     up to as many again.
@@ -60,7 +60,7 @@ class Revolve(Store):
         self.slots = slots
         self.kept: list[_Slot] = []
         self._plan: frozenset[int] | None = None
-        if not problem.settings.adaptive:
+        if not problem.settings.adaptive and problem.events is None:
             last = len(problem.settings.fixed_grid(problem.times[0], problem.times[-1])) - 2
             self._plan = frozenset((*planned_starts(last + 1, slots - 1), last))
 

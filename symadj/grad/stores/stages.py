@@ -16,8 +16,9 @@ from symadj.ode.problem import Problem
 class Stages(Store):
     """y0 of every accepted step and the k_i from which the states of its later stages are made.
 
-    s states a step: the last stage's derivative enters no stage's state. Those of the error
-    estimate and of rejected steps are not kept; one that two steps share is kept once.
+    s states a step: the last stage's derivative enters no stage's state, but of an implicit method
+    its own. Those of the error estimate and of rejected steps are not kept; one that two steps
+    share is kept once.
     """
 
     def __init__(self, problem: Problem, place: Place | None = None) -> None:
@@ -30,7 +31,7 @@ class Stages(Store):
         super().accepted(step, attempt)
         solver = self.problem.solver
         kept = {_START: Kept(self.place, attempt.y0)}
-        for i in solver.needed_stages([theta for _, theta in step.interior])[:-1]:
+        for i in solver.stages_to_keep([theta for _, theta in step.interior]):
             kept[i] = self._stage(attempt, i)
         # The next step may begin with the very tensor that this one ends with.
         end = None if solver.end is None else attempt.ks[solver.end]
@@ -53,8 +54,8 @@ class Stages(Store):
 
     @property
     def has_first_stage(self) -> bool:
-        """Where a later stage needs it."""
-        return 0 in self.kept[0]
+        """Where a later stage needs it; not of single samples."""
+        return 0 in self.kept[0] and self.steps[0].t0 == self.problem.times[0]
 
     def backward(self, *, release: bool) -> Iterator[tuple[Step, Attempt]]:
         """Every step with its start and all stages that a later one of it needs."""

@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
+
+from symadj.ode.methods.slope import NODES, slope_weights
 
 
 class Attempt:
@@ -34,6 +37,10 @@ class Attempt:
         self.reused = False
         self.ks: list[Tensor | None] = [None] * stages
         self.ratio: Tensor | None = None
+
+
+class Unsolved(Exception):
+    """The equations of an implicit step were not solved; the message says how far they were."""
 
 
 Evaluate = Callable[[float, Tensor], Tensor]
@@ -119,6 +126,9 @@ class StepMethod(ABC):
             y0: the state at t0.
             k0: the first stage's derivative where it is known, so that it is not evaluated again.
             observe: called as observe(attempt, i) when stage i of this step has its value.
+
+        Raises:
+            Unsolved: of an implicit method; a shorter step may have a solution.
         """
 
     @abstractmethod
@@ -131,9 +141,19 @@ class StepMethod(ABC):
     def dense(self, evaluate: Evaluate, attempt: Attempt, thetas: Sequence[float]) -> list[Tensor]:
         """The solutions y at t0 + theta h for every theta in (0, 1)."""
 
+    def slope(self, evaluate: Evaluate, attempt: Attempt, theta: float) -> Tensor:
+        """du/dt at t0 + theta h, theta in [0, 1], of the continuous extension u of `dense`."""
+        values = self.dense(evaluate, attempt, NODES)
+        terms = zip(values, slope_weights(theta), strict=True)
+        return sum((v * (w / attempt.h) for v, w in terms), torch.zeros_like(values[0]))
+
     @abstractmethod
     def needed_stages(self, thetas: Sequence[float]) -> tuple[int, ...]:
         """The stages, ascending, of which y1 and the outputs at these theta are made."""
+
+    def stages_to_keep(self, thetas: Sequence[float]) -> tuple[int, ...]:
+        """Those of them from which the states of all are made: the last one's value enters none."""
+        return self.needed_stages(thetas)[:-1]
 
     @abstractmethod
     def carry(self, attempt: Attempt) -> Tensor | None:
@@ -142,6 +162,9 @@ class StepMethod(ABC):
     @abstractmethod
     def retry(self, attempt: Attempt) -> Tensor | None:
         """The first stage of a shorter step from the start of a rejected attempt, likewise."""
+
+    def release(self) -> None:  # noqa: B027 (most methods keep nothing)
+        """Lets go of what the method has kept of a solve, which is done."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name})"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from symadj.errors import IncompatibleError
 from symadj.ode.methods.base import Attempt, Evaluate, Observe, StepMethod
+from symadj.ode.methods.slope import NODES, slope_weights
 
 
 @dataclass(frozen=True)
@@ -155,25 +157,38 @@ class GeneralLinear(StepMethod):
         attempt.reused = k0 is not None
         if k0 is not None and observe is not None:
             observe(attempt, 0)
-        self.fill(evaluate, attempt, observe)
+        self.fill(evaluate, attempt, observe=observe)
         states = y0.unbind()
         sums = self.coefficients(attempt.h).ends
         attempt.y1 = torch.stack([one.value(states, attempt.ks) for one in sums])
         return attempt
 
-    def fill(self, evaluate: Evaluate, attempt: Attempt, observe: Observe | None = None) -> None:
-        """Evaluates the stages that are not held."""
+    def fill(
+        self,
+        evaluate: Evaluate,
+        attempt: Attempt,
+        wanted: Collection[int] | None = None,
+        observe: Observe | None = None,
+    ) -> None:
+        """Evaluates the stages that are not held, all or those that are wanted."""
         states = attempt.y0.unbind()
         for i, one in enumerate(self.coefficients(attempt.h).stages):
-            if attempt.ks[i] is None:
+            if attempt.ks[i] is None and (wanted is None or i in wanted):
                 y = one.value(states, attempt.ks)
                 attempt.ks[i] = evaluate(self.time(attempt, i), y)
                 if observe is not None:
                     observe(attempt, i)
 
     def needed_stages(self, thetas: Sequence[float]) -> tuple[int, ...]:
-        """All of them."""
-        return tuple(range(self.stages))
+        """Those that are of use beside the error estimate."""
+        own = self.coefficients(1.0)
+        found: set[int] = set()
+        waiting = [*own.ends, *(self.dense_sum(1.0, theta) for theta in thetas)]
+        while waiting:
+            new = waiting.pop().stages.keys() - found
+            found |= new
+            waiting += [own.stages[i] for i in new]
+        return tuple(sorted(found))
 
     def carry(self, attempt: Attempt) -> Tensor | None:
         """The end stage's value, where there is such a stage."""
@@ -194,6 +209,15 @@ class GeneralLinear(StepMethod):
         """By `dense_sum`, without further evaluations."""
         states = attempt.y0.unbind()
         return [self.dense_sum(attempt.h, theta).value(states, attempt.ks) for theta in thetas]
+
+    def slope(self, evaluate: Evaluate, attempt: Attempt, theta: float) -> Tensor:
+        """Of `dense_sum`, without further evaluations."""
+        h = attempt.h
+        weighted_sums = (
+            self.dense_sum(h, node) * (w / h)
+            for node, w in zip(NODES, slope_weights(theta), strict=True)
+        )
+        return functools.reduce(Sum.__add__, weighted_sums).value(attempt.y0.unbind(), attempt.ks)
 
 
 def reversible(solver: StepMethod) -> GeneralLinear:

@@ -1,22 +1,26 @@
-"""An explicit Runge-Kutta step from its tableau: y1, the error estimate, the values in between."""
+"""A Runge-Kutta step from its tableau: y1, the error estimate, the values in between."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 
+import numpy as np
 from torch import Tensor
 
 from symadj.errors import IncompatibleError
 from symadj.ode.methods.base import Attempt, Evaluate, Observe, StepMethod
 from symadj.ode.methods.linear import Terms, combine, terms_of, weighted_sum
 from symadj.ode.methods.sides import Sides
+from symadj.ode.methods.slope import NODES, slope_weights
 from symadj.ode.methods.tableau import ButcherTableau
 
 
-class RungeKutta(StepMethod):
-    """The explicit Runge-Kutta method of a tableau.
+class TableauMethod(StepMethod):
+    """A Runge-Kutta method of a tableau, explicit or implicit, which says how stages are found.
 
-        Y_i = y0 + h sum_{j<i} a_ij k_j,    k_i = f(t0 + c_i h, Y_i),    y1 = y0 + h sum_i b_i k_i
+        Y_i = y0 + h sum_j a_ij k_j,    k_i = f(t0 + c_i h, Y_i),    y1 = y0 + h sum_i b_i k_i
 
     The list of stages is the tableau's extended one: its own, the end stage f(t1, y1), and those
     that only the continuous extension needs. A stage is evaluated when something first asks for it.
@@ -66,6 +70,7 @@ class RungeKutta(StepMethod):
         attempt.y1 = combine(y0, attempt.h, self.b, attempt.ks)
         return attempt
 
+    @abstractmethod
     def fill(
         self,
         evaluate: Evaluate,
@@ -73,22 +78,13 @@ class RungeKutta(StepMethod):
         wanted: Sequence[int],
         observe: Observe | None = None,
     ) -> None:
-        """Evaluates the wanted stages (ascending, closed under dependence) not yet held."""
-        for i in wanted:
-            if attempt.ks[i] is None:
-                self.before(attempt, i)
-                attempt.ks[i] = evaluate(self.time(attempt, i), self.state(attempt, i))
-                if observe is not None:
-                    observe(attempt, i)
-
-    def before(self, attempt: Attempt, i: int) -> None:
-        """Called whenever stage i is about to be evaluated, in a solve or in its replay."""
+        """Finds the wanted stages (ascending, closed under dependence) not yet held."""
 
     def needed_stages(self, thetas: Sequence[float]) -> tuple[int, ...]:
         """The stages, ascending, of which y1 and the outputs at these theta are made."""
         stages = set(self.solution_stages)
         for theta in thetas:
-            stages.update(self.tableau.closure(self.tableau.dense_weights(theta)))
+            stages.update(self._dense_stages(theta))
         return tuple(sorted(stages))
 
     def start(self, t0: float, t1: float) -> float:
@@ -130,16 +126,65 @@ class RungeKutta(StepMethod):
 
     def dense_terms(self, theta: float) -> Terms:
         """The weights b_i(theta) of y(t0 + theta h) = y0 + h sum_i b_i(theta) k_i."""
-        return terms_of(self.tableau.dense_weights(theta))
+        weights = self.tableau.dense_weights(theta)
+        if not isinstance(theta, Tensor):
+            return terms_of(weights)
+        return tuple((i, weights[i]) for i, w in enumerate(self._typical_weights) if w != 0)
+
+    def _dense_stages(self, theta: float) -> tuple[int, ...]:
+        """The stages that a value between the ends is made of."""
+        samples = isinstance(theta, Tensor)
+        weights = self._typical_weights if samples else self.tableau.dense_weights(theta)
+        return self.tableau.closure(weights)
+
+    @property
+    def _typical_weights(self) -> tuple[float, ...]:
+        """b_i(theta) where none but those that are zero at every theta are."""
+        return self.tableau.dense_weights(_TYPICAL)
 
     def dense(self, evaluate: Evaluate, attempt: Attempt, thetas: Sequence[float]) -> list[Tensor]:
         """The states at t0 + theta h for every theta in (0, 1), by the continuous extension."""
         values: list[Tensor] = []
         for theta in thetas:
-            weights = self.tableau.dense_weights(theta)
-            self.fill(evaluate, attempt, self.tableau.closure(weights))
-            values.append(combine(attempt.y0, attempt.h, terms_of(weights), attempt.ks))
+            self.fill(evaluate, attempt, self._dense_stages(theta))
+            values.append(combine(attempt.y0, attempt.h, self.dense_terms(theta), attempt.ks))
         return values
+
+    def slope(self, evaluate: Evaluate, attempt: Attempt, theta: float) -> Tensor:
+        """sum_i b_i'(theta) k_i."""
+        weights = (np.asarray(slope_weights(theta)) @ self.at_nodes).tolist()
+        self.fill(evaluate, attempt, self.tableau.closure(weights))
+        return weighted_sum(1.0, terms_of(weights), attempt.ks)
+
+    @cached_property
+    def at_nodes(self) -> np.ndarray:
+        """b_i(theta) at the theta of `slope_weights`, a row for each."""
+        return np.asarray([self.tableau.dense_weights(node) for node in NODES])
+
+
+class RungeKutta(TableauMethod):
+    """The explicit Runge-Kutta method of a tableau: a_ij = 0 for j >= i."""
+
+    def fill(
+        self,
+        evaluate: Evaluate,
+        attempt: Attempt,
+        wanted: Sequence[int],
+        observe: Observe | None = None,
+    ) -> None:
+        """Evaluates the wanted stages (ascending, closed under dependence) not yet held."""
+        for i in wanted:
+            if attempt.ks[i] is None:
+                self.before(attempt, i)
+                attempt.ks[i] = evaluate(self.time(attempt, i), self.state(attempt, i))
+                if observe is not None:
+                    observe(attempt, i)
+
+    def before(self, attempt: Attempt, i: int) -> None:
+        """Called whenever stage i is about to be evaluated, in a solve or in its replay."""
+
+
+_TYPICAL = 0.4142135623730951
 
 
 def explicit(solver: StepMethod, needed_by: str) -> RungeKutta:

@@ -130,12 +130,15 @@ class ButcherTableau:
             f"a, b and c have {len(self.a)}, {s} and {len(self.c)} entries, not one a stage each",
         )
         for i, row in enumerate(self.a):
-            self._require(
-                len(row) == i, f"row {i} of a has {len(row)} entries, and an explicit one has {i}"
-            )
+            self._check_row(i, row)
         self._require(self.order >= 1, f"order is {self.order}, and must be at least 1")
         self._check_estimate()
         self._check_dense_shapes()
+
+    def _check_row(self, i: int, row: Row) -> None:
+        self._require(
+            len(row) == i, f"row {i} of a has {len(row)} entries, and an explicit one has {i}"
+        )
 
     def _check_estimate(self) -> None:
         for name in ("b_err", "b_err_low"):

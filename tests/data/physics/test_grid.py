@@ -51,9 +51,11 @@ def test_nine_in_ten_train_and_the_validation_is_further_trajectories(
 
 def test_what_the_data_tell_a_model(tmp_path: Path) -> None:
     kdv = KdV(trajectories=2, steps=2, data_dir=tmp_path)
-    assert kdv.model_arguments() == {"dim": 50, "dx": 0.2, "structure": "skew"}
+    known = {"dim": 50, "dx": 0.2, "structure": "skew"}
+    assert kdv.model_arguments() == {**known, "system": kdv.system}
     mixture = CahnHilliard(trajectories=2, steps=2, data_dir=tmp_path)
-    assert mixture.model_arguments() == {"dim": 50, "dx": 0.02, "structure": "dissipative"}
+    known = {"dim": 50, "dx": 0.02, "structure": "dissipative"}
+    assert mixture.model_arguments() == {**known, "system": mixture.system}
     assert (kdv.dt, mixture.dt) == (0.001, 0.0001)
 
 

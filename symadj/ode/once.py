@@ -84,5 +84,6 @@ class _Fixed(torch.autograd.Function):
 def _refuse() -> NoReturn:
     raise DoubleBackwardError(
         "this gradient method computes first derivatives only, and a gradient of its gradient "
-        'was asked for. Use gradient="backprop", which keeps the whole graph.'
+        'was asked for. Use gradient="backprop", which keeps the whole graph. (Of the times and '
+        "states of events there are first derivatives only, whatever the method.)"
     )

@@ -1,0 +1,1 @@
+"""Solves in which every sample of a batch has its own steps."""
