@@ -47,13 +47,13 @@ class SystemConstants(nn.Module):
     def __init__(self, system: KnownSystem | None = None, wrong_by: float = 2.0) -> None:
         super().__init__()
         require("model", wrong_by=wrong_by)
-        if system is None or not system.constants:
+        if not getattr(system, "constants", ()):
             raise InputError(
-                "model=system_constants needs a system with constants to learn: take "
+                f"system={system}; it must be a system with constants to learn: take "
                 "data=robertson, data=van_der_pol or data=lorenz63, or another model."
             )
         self.system: Any = system
-        logs = [math.log(getattr(system, name)) for name in system.constants]
+        logs = [math.log(getattr(system, name)) for name in self.system.constants]
         away = [(-1) ** i * math.log(wrong_by) for i in range(len(logs))]
         self.theta = nn.Parameter(torch.tensor(logs, dtype=torch.float64) + torch.tensor(away))
 

@@ -174,7 +174,7 @@ def test_roll_outs_are_kept_with_the_records(tmp_path: Path, monkeypatch) -> Non
     figures = {"kdv", "cahn_hilliard", "differences", "costs"}
     assert {f"{name}.png" for name in figures} <= {path.name for path in out.iterdir()}
     table = (out / "table4.md").read_text()
-    assert table.count("nothing moves (persistence)") == table.count("linear model") == 2
+    assert table.count("nothing moves (persistence)") == table.count("| linear model") == 2
     assert "symplectic's memory is" in table
     assert MISSING not in (out / "costs.md").read_text()
 

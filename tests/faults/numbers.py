@@ -36,6 +36,7 @@ GRID = (
 STIFF = ("data=robertson", "data.samples=3", "solver=kvaerno5")
 DIGITS = ("data=digits", "model.hidden=[4]")
 CLASSES = (*DIGITS, "task=classify")
+VELOCITY = ("data=digits", "task=flow_matching", "model.width=4", "model.blocks=1")
 
 # How a small run of an option of a group is made, one for every constructor that there is.
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -74,8 +75,19 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
             *("data=digits", "task=classify", "model=classifier_conv", "model.channels=[2]"),
         ),
         "bouncing_ball": BALLS,
+        "velocity_mlp": VELOCITY,
+        "velocity_unet": (
+            *("data=digits", "task=flow_matching", "model=velocity_unet", "model.channels=[4]"),
+            *("model.width=4", "model.blocks=1"),
+        ),
     },
-    "task": {"density": PLANE, "physics": BODIES, "classify": CLASSES, "impacts": BALLS},
+    "task": {
+        "density": PLANE,
+        "physics": BODIES,
+        "classify": CLASSES,
+        "impacts": BALLS,
+        "flow_matching": VELOCITY,
+    },
     "solver": {"dopri5": PLANE, "rk4": (*PLANE, "solver=rk4", "solver.num_steps=2")},
     "grad": {
         "symplectic": PLANE,

@@ -21,11 +21,13 @@ from symadj import (
     solve,
 )
 from symadj.grad import Auto, GradientMethod, Symplectic
+from symadj.ode.methods import IMPLICIT
 from tests.fields import Energy, Pair, Wave, start
 from tests.grad.variants import ALL_EXACT_WAYS, EXACT_WAYS
 
 WAYS = [p.values[0] if hasattr(p, "values") else p for p in EXACT_WAYS]
-ADAPTIVE = [name for name, solver in SOLVERS.items() if solver.error_order is not None]
+EXPLICIT = [name for name in SOLVERS if name not in IMPLICIT]
+ADAPTIVE = [name for name in EXPLICIT if SOLVERS[name].error_order is not None]
 F64 = torch.float64
 LOOSE: dict[str, Any] = {"rtol": 1e-2, "atol": 1e-2}
 
@@ -97,7 +99,16 @@ def test_the_reversible_method(method: str) -> None:
     assert_equal(ours, reference, 1e-10)
 
 
-@pytest.mark.parametrize("method", [m for m in SOLVERS if m not in ADAPTIVE])
+@pytest.mark.parametrize("method", ["trapezoid", "kvaerno3", "gauss4", "radau5"])
+def test_implicit_steps_whose_equations_are_solved_to_rounding(method: str) -> None:
+    options = {"num_steps": 6, "newton_tol": 1e-13}
+    reference, _ = gradients("backprop", method, options)
+    for gradient in ("symplectic", "aca"):
+        ours, _ = gradients(gradient, method, options)
+        assert_equal(ours, reference, 1e-9)
+
+
+@pytest.mark.parametrize("method", [m for m in EXPLICIT if m not in ADAPTIVE])
 def test_fixed_steps(method: str) -> None:
     for gradient in ("symplectic", "aca", "checkpoint"):
         ours, _ = gradients(gradient, method, {"num_steps": 6})
