@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from guidance_points import CLASSES, LOOSE, PIXELS, REVERSIBLE, SOLVER, Plan, measured
 from harness import Drawn, Results, Sheet
 from harness.at_once import AtOnce, main
+from harness.figures import draw_points
 from symadj.figures.guide import image_sheets
 from symadj.figures.panels import legend_above, log_if_wide, panel_grid
 from symadj.figures.style import Style, dress, styles_of
@@ -214,7 +215,9 @@ def cost_figure(costs: pd.DataFrame) -> Figure:
         own_net = where(good, good["net"] == net)
         for grad in grads:
             own = where(own_net, own_net["grad"] == grad)
-            _line(ax, own["N"], scale * own[name], styles[grad], grad)
+            draw_points(
+                ax, own["N"].to_numpy(), scale * own[name].to_numpy(), None, styles[grad], grad
+            )
         log_if_wide(ax, "x", own_net["N"])
         log_if_wide(ax, "y", scale * own_net[name])
         dress(ax, "steps N", label, net)
@@ -237,32 +240,15 @@ def success_figure(reached: pd.DataFrame) -> Figure:
         mine = where(good, (good["goal"] == goal) & (good["N"] == n))
         for name, style in STEPPED.items():
             own = where(mine, mine["grad"] == name).sort_values("evaluations")
-            bars = np.stack([own["value"] - own["low"], own["high"] - own["value"]])
-            _line(ax, own["evaluations"], own["value"], style, name, bars)
+            x, y, low, high = (
+                own[key].to_numpy() for key in ("evaluations", "value", "low", "high")
+            )
+            bars = np.nan_to_num(np.stack([y - low, high - y])).clip(0)
+            draw_points(ax, x, y, bars, style, name)
         log_if_wide(ax, "x", mine["evaluations"])
         dress(ax, "evaluations of the network", METRICS[str(goal)][0], f"{goal}, N = {n:.0f}")
     legend_above(figure, axes, list(STEPPED))
     return figure
-
-
-def _line(
-    ax: Any, x: Any, y: Any, style: Style, label: str, bars: np.ndarray | None = None
-) -> None:
-    if not len(x):
-        return
-    ax.errorbar(
-        x,
-        y,
-        yerr=None if bars is None else np.nan_to_num(bars).clip(0),
-        color=style.color,
-        marker=style.marker,
-        markerfacecolor=style.face,
-        linestyle=style.dash,
-        markersize=4,
-        linewidth=1.2,
-        capsize=2,
-        label=label,
-    )
 
 
 EXPERIMENT = AtOnce(

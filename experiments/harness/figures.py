@@ -109,7 +109,7 @@ def draw_line(ax: Axes, x: pd.Series, y: pd.Series, style: Style, label: str) ->
     groups = pd.Series(y[np.isfinite(y)]).groupby(x)
     mean, std = pd.Series(groups.mean()), pd.Series(groups.std()).fillna(0.0)
     bars = np.stack([std, std]) if std.any() else None
-    _draw(ax, np.asarray(mean.index), np.asarray(mean), bars, style, label)
+    draw_points(ax, np.asarray(mean.index), np.asarray(mean), bars, style, label)
 
 
 def draw_paired(
@@ -144,7 +144,7 @@ def draw_paired(
         means, low, high = np.exp(means), np.exp(low), np.exp(high)
     bars = np.maximum(np.stack([means - low, high - means]), 0.0)
     at = np.array([at for at, _ in kept])
-    _draw(ax, at, means, bars if bars.any() else None, style, label)
+    draw_points(ax, at, means, bars if bars.any() else None, style, label)
     return list(means)
 
 
@@ -192,9 +192,10 @@ def _draw_relative(
         ax.set_yscale("symlog", linthresh=float(sizes.min()))
 
 
-def _draw(
+def draw_points(
     ax: Axes, x: np.ndarray, y: np.ndarray, bars: np.ndarray | None, style: Style, label: str
 ) -> None:
+    """Points that a line joins; bars [n] either way or [2, n] below and above, where given."""
     if not len(x):
         return
     ax.errorbar(

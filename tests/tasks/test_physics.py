@@ -165,7 +165,7 @@ def test_a_scaled_loss_counts_every_entry_alike() -> None:
     rates = (data.train[:, 1:] - data.train[:, :-1]).flatten(0, 1) / data.dt
     errors = ((batch[:, 1] - batch[:, 0]) / data.dt - 0.1) / rates.square().mean(0).sqrt()
     torch.testing.assert_close(scaled.loss(model, batch, TIGHT), errors.square().mean())
-    # In other units of one entry the scaled loss is the same.
+    # Which the loss without scales is not.
     assert not torch.isclose(plain.loss(model, batch, TIGHT), errors.square().mean())
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from symadj.data.physics.orbits import check_samples, orbits
-from symadj.data.physics.snapshots import SnapshotData
+from symadj.data.physics.snapshots import SnapshotData, tenths
 from symadj.data.physics.system import HamiltonianSystem
 from symadj.ranges import require
 
@@ -76,11 +76,9 @@ class DoublePendulum(SnapshotData):
         q = (2 * torch.rand(samples, 2, generator=generator, dtype=torch.float64) - 1) * angle
         system = DoublePendulumSystem()
         truth = orbits(system, torch.cat([q, torch.zeros_like(q)], dim=-1), SPAN, SNAPSHOTS)
-        held_out = max(1, samples // 10)
-        train, val, test = truth.split([samples - 2 * held_out, held_out, held_out])
         super().__init__(
             "double_pendulum",
-            (train, val, test),
+            tenths(truth),
             SPAN / (SNAPSHOTS - 1),
             horizon=horizon,
             note=f"double pendulums of 1 kg and 1 m, released at rest within {angle:g} rad",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from symadj.data.physics.orbits import check_samples, orbits
-from symadj.data.physics.snapshots import SnapshotData
+from symadj.data.physics.snapshots import SnapshotData, tenths
 from symadj.data.physics.system import System
 from symadj.ranges import require
 
@@ -61,11 +61,9 @@ class Lorenz63(SnapshotData):
         system = Lorenz63System()
         settled = orbits(system, drawn, SETTLING, 2)[:, -1]
         truth = orbits(system, settled, SPAN, SNAPSHOTS)
-        held_out = max(1, samples // 10)
-        train, val, test = truth.split([samples - 2 * held_out, held_out, held_out])
         super().__init__(
             "lorenz63",
-            (train, val, test),
+            tenths(truth),
             SPAN / (SNAPSHOTS - 1),
             horizon=horizon,
             note="Lorenz's system on its attractor; no roll-out can be right for long",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from symadj.data.physics.orbits import check_samples, orbits
-from symadj.data.physics.snapshots import SnapshotData
+from symadj.data.physics.snapshots import SnapshotData, tenths
 from symadj.data.physics.system import System
 from symadj.ranges import require
 
@@ -66,11 +66,9 @@ class Robertson(SnapshotData):
         starts = torch.stack([a, torch.zeros_like(a), 1 - a], dim=-1)
         system = RobertsonSystem()
         truth = orbits(system, starts, SPAN, SNAPSHOTS, "radau5")
-        held_out = max(1, samples // 10)
-        train, val, test = truth.split([samples - 2 * held_out, held_out, held_out])
         super().__init__(
             "robertson",
-            (train, val, test),
+            tenths(truth),
             SPAN / (SNAPSHOTS - 1),
             horizon=horizon,
             note="Robertson's reactions: stiff, rates from 10^4 to below 10^-3",

@@ -94,6 +94,14 @@ class SnapshotData(Data):
         return {name: value for name, value in known.items() if value is not None}
 
 
+def tenths(trajectories: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Eight in ten trajectories to train on, and one in ten, at least one, each to validate and to
+    test on: of [n, T, ...], n at least 3, in their order."""
+    held_out = max(1, len(trajectories) // 10)
+    train, val, test = trajectories.split([len(trajectories) - 2 * held_out, held_out, held_out])
+    return train, val, test
+
+
 def window_count(trajectories: Tensor, horizon: int) -> int:
     """How many windows of horizon + 1 snapshots [n, T, dim] has, the overlapping ones too."""
     n, snapshots = trajectories.shape[:2]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from symadj.data.physics.npz import BrokenArchive, read_npz
-from symadj.data.physics.snapshots import SnapshotData
+from symadj.data.physics.snapshots import SnapshotData, tenths
 from symadj.errors import InputError
 from symadj.ranges import require
 
@@ -156,10 +156,7 @@ def _splits(states: Tensor, seed: int, path: str) -> tuple[Tensor, Tensor, Tenso
     n, snapshots = states.shape[:2]
     if n >= CUT_IN_TIME_BELOW:
         generator = torch.Generator().manual_seed(seed)
-        shuffled = states[torch.randperm(n, generator=generator)]
-        held_out = max(1, n // 10)
-        train, val, test = shuffled.split([n - 2 * held_out, held_out, held_out])
-        return train, val, test
+        return tenths(states[torch.randperm(n, generator=generator)])
     tenth = snapshots // 10
     if tenth < 2:
         raise InputError(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from symadj.data.physics.orbits import check_samples, orbits
-from symadj.data.physics.snapshots import SnapshotData
+from symadj.data.physics.snapshots import SnapshotData, tenths
 from symadj.data.physics.system import System
 from symadj.ranges import require
 
@@ -65,11 +65,9 @@ class VanDerPol(SnapshotData):
         starts = torch.stack([x, x / (mu * (1 - x * x))], dim=-1)
         system = VanDerPolSystem(mu)
         truth = orbits(system, starts, 2 * mu, SNAPSHOTS, "radau5", TOLERANCE)
-        held_out = max(1, samples // 10)
-        train, val, test = truth.split([samples - 2 * held_out, held_out, held_out])
         super().__init__(
             "van_der_pol",
-            (train, val, test),
+            tenths(truth),
             2 * mu / (SNAPSHOTS - 1),
             horizon=horizon,
             note=f"Van der Pol's oscillator, mu = {mu:g}: stiff on its slow branches",
