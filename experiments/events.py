@@ -27,7 +27,7 @@ from harness import Drawn, Results, Sheet
 from harness.at_once import AtOnce, Points, main
 from symadj import Event, Integrator, SolverSettings, odeint_event, solve
 from symadj.data.physics.bouncing_ball import BouncingBallData
-from symadj.figures.panels import legend_above, panel_grid
+from symadj.figures.panels import legend_above, log_if_wide, panel_grid
 from symadj.figures.style import Style, dress
 from symadj.models.bouncing_ball import BouncingBall
 from symadj.report.frames import where
@@ -177,7 +177,8 @@ def figure_of(points: pd.DataFrame, names: list[str]) -> Figure:
             markersize=3, linewidth=1, label=name,
         )  # fmt: skip
     axes[2].axhline(1.0, color="#1A1A1A", linewidth=0.6)
-    axes[2].set_yscale("log")
+    learnt = where(points, points["what"].isin(names))
+    log_if_wide(axes[2], "y", learnt["value"] / learnt["truth"])
     axes[2].legend(fontsize=6, frameon=False)
     dress(axes[0], "time (s)", "height (m)", PANELS[0])
     dress(axes[1], "place x", "velocity v", PANELS[1])

@@ -278,6 +278,10 @@ RANGES: Mapping[str, Range] = {
     "task.rollouts": _count("the number of test trajectories rolled out", null="all"),
     "task.rollout_max_steps": _count("the number of attempted steps of a roll-out"),
     "task.windows": _count("the number of windows in a validation"),
+    "task.entries": _count("the numbers of entries", 0, 10**6, each=True, null="all"),
+    "task.huber": Range(
+        "the error from which the loss is linear", 0, 1e12, above=True, null="squares throughout"
+    ),
     "goal.fraction": Range("the fraction of pixels that are known", 0, 1, above=True),
     "goal.factor": _count("the factor between the two resolutions", 2, 1000),
     "goal.width": Range("the deviation of the blur", 0.01, 1000, unit="pixels"),

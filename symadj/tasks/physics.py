@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch.nn.functional import huber_loss
 
 from symadj.calls.integrator import Integrator
 from symadj.data.physics.snapshots import SnapshotData, window_count, windows
@@ -42,7 +44,10 @@ class Physics(Task):
     the state over time. For k = 1 it is the loss of Matsubara et al. (2020, arXiv:1905.08604). All
     k states are outputs of one solve. With `scaled` every entry's difference is divided by the root
     mean square of that entry's true rate (u_{n+1} - u_n) / dt over the training split, so that
-    small entries count like large ones; the loss has no unit then.
+    small entries count like large ones; the loss has no unit then. With `huber` = delta the square
+    of a difference r beyond delta is replaced by 2 delta |r| - delta^2 (Huber 1964), so that a few
+    windows with large errors, jumps or outliers, do not rule the loss. With `entries` the mean is
+    over these entries of the state alone, as where the others are not measured or too steep.
 
     Args:
         horizon: k, intervals from the first to the last snapshot of a window.
@@ -50,13 +55,16 @@ class Physics(Task):
         rollout_max_steps: attempted steps after which an adaptive roll-out is given up.
         windows: windows of a split, evenly spread, that the loss is validated and tested on.
         scaled: whether the entries of the state are scaled.
+        entries: of the state, by number from 0, that the loss counts; None: all.
+        huber: delta, in units of the state over time, or with `scaled` of the scale; None: squares
+            throughout.
 
     Attributes:
         monitor: the metric whose minimum on the validation split chooses the weights.
         errors: of the roll-outs that `evaluate` scored last, by `errors_over_time`.
 
     Raises:
-        InputError: a number below 1.
+        InputError: a number out of its range.
     """
 
     monitor = "loss"
@@ -68,6 +76,8 @@ class Physics(Task):
         rollout_max_steps: int = 10_000,
         windows: int = 500,
         scaled: bool = False,
+        entries: Sequence[int] | None = None,
+        huber: float | None = None,
     ) -> None:
         require(
             "task",
@@ -75,12 +85,16 @@ class Physics(Task):
             rollouts=rollouts,
             rollout_max_steps=rollout_max_steps,
             windows=windows,
+            entries=entries,
+            huber=huber,
         )
         self.horizon = horizon
         self.rollouts = rollouts
         self.rollout_max_steps = rollout_max_steps
         self.windows = windows
         self.scaled = scaled
+        self.entries = None if entries is None else list(entries)
+        self.huber = huber
         self.scale: Tensor | None = None
         self.dt: float | None = None
         self.errors: pd.DataFrame | None = None
@@ -107,6 +121,13 @@ class Physics(Task):
                 "task=physics needs a vector field, and the model is a normalizing flow. Take "
                 "model=energy_conv or model=node_conv for a field on a grid, model=hnn or "
                 "model=node_mlp for other states."
+            )
+        if self.entries is not None and not (
+            self.entries and len({*self.entries} & {*range(data.dim)}) == len(self.entries)
+        ):
+            raise InputError(
+                f"task.entries={self.entries}; data={data.name} has the entries 0 to "
+                f"{data.dim - 1}: give some of them, each once, or null for all."
             )
         rollout_settings(integrator.solver, self.horizon, self.horizon, self.rollout_max_steps)
         self.dt = data.dt
@@ -136,6 +157,10 @@ class Physics(Task):
         rates = errors / times[1:].to(errors.dtype).reshape(-1, 1, 1)
         if self.scale is not None:
             rates = rates / self.scale.to(rates)
+        if self.entries is not None:
+            rates = rates[..., self.entries]
+        if self.huber is not None:
+            return 2 * huber_loss(rates, torch.zeros_like(rates), delta=self.huber)
         return rates.square().mean()
 
     def evaluate(

@@ -157,6 +157,11 @@ def test_numbers_below_one(name: str) -> None:
         Physics(**settings)
 
 
+def test_a_bound_of_large_errors_below_zero() -> None:
+    with pytest.raises(InputError, match=r"^huber=-1; .* must be a number above 0"):
+        Physics(huber=-1)
+
+
 def test_a_scaled_loss_counts_every_entry_alike() -> None:
     data = spring_data()
     model = Constant(0.1)
@@ -167,6 +172,30 @@ def test_a_scaled_loss_counts_every_entry_alike() -> None:
     torch.testing.assert_close(scaled.loss(model, batch, TIGHT), errors.square().mean())
     # Which the loss without scales is not.
     assert not torch.isclose(plain.loss(model, batch, TIGHT), errors.square().mean())
+
+
+def test_large_errors_count_linearly() -> None:
+    data, model = spring_data(), Constant(0.1)
+    batch = data.sample_batch(8, torch.Generator().manual_seed(0))
+    errors = ((batch[:, 1] - batch[:, 0]) / data.dt - 0.1).abs()
+    delta = float(errors.median())
+    expected = torch.where(errors > delta, 2 * delta * errors - delta**2, errors.square())
+    loss = bound(data, model, huber=delta).loss(model, batch, TIGHT)
+    torch.testing.assert_close(loss, expected.mean())
+
+
+def test_a_loss_of_some_entries() -> None:
+    data, model = spring_data(), Constant(0.1)
+    batch = data.sample_batch(8, torch.Generator().manual_seed(0))
+    errors = (batch[:, 1, 1] - batch[:, 0, 1]) / data.dt - 0.1
+    loss = bound(data, model, entries=[1]).loss(model, batch, TIGHT)
+    torch.testing.assert_close(loss, errors.square().mean())
+
+
+@pytest.mark.parametrize("entries", [[], [2], [0, 0]])
+def test_entries_that_the_state_does_not_have(entries: list[int]) -> None:
+    with pytest.raises(InputError, match=r"task\.entries=.* has the entries 0 to 1: give some"):
+        bound(spring_data(), Constant(0.1), entries=entries)
 
 
 def test_an_entry_that_never_changes_has_no_scale() -> None:
