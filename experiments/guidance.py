@@ -112,11 +112,11 @@ def notes(points: pd.DataFrame) -> list[str]:
     """What a reader of the tables must know."""
     costs, reached = (where(points, points["part"] == part) for part in ("cost", "success"))
     samples = int(reached["samples"].max()) if len(reached) else 0
+    fewest, most = costs["repeats"].min(), costs["repeats"].max()
     return [
         f"Velocities trained by flow matching, N fixed steps, of {SOLVER} for the costs, float32; "
-        f"{int(costs['batch'].max())} samples at once for the costs, which are told for each; time: "
-        f"the median of {costs['repeats'].max():.0f} gradients, of {costs['repeats'].min():.0f} where "
-        "they take long. "
+        f"{int(costs['batch'].max())} samples at once for the costs, which are told for each; "
+        f"time: the median of {most:.0f} gradients, of {fewest:.0f} where they take long. "
         f"{REVERSIBLE} takes the steps of {SOLVER} made reversible, and other stages with them. "
         "Error: relative to the gradient of the same steps in float64.",
         "Reduced in the preset cpu: digits of 8x8 pixels, a U-Net of 16 and 32 channels that is "
