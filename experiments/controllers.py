@@ -13,10 +13,10 @@ symadj's step control and that of torchdiffeq and diffrax. Nothing is timed. Nee
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -25,7 +25,7 @@ from controllers_problems import BATCHES, CLASSICAL, TITLES, problem_named
 from controllers_report import relative, sheets, work_precision
 from controllers_solves import DIFFRAX_STAGES, Diffrax, Row, by_torchdiffeq, ours, reference
 from harness import Drawn, Results
-from harness.at_once import AtOnce, main
+from harness.at_once import AtOnce, Groups, main
 from symadj.report.frames import where
 
 SECONDS = 330.0  # of the preset cpu, about, on one core
@@ -64,19 +64,18 @@ PRESETS = {
 }
 
 
-def measured(preset: str) -> list[Row]:
-    """All solves of a preset."""
-    return [p for name in PRESETS[preset].problems for p in points_of(name, PRESETS[preset])]
+def measured(preset: str, _: Path) -> Groups:
+    """All solves of a preset, problem by problem."""
+    chosen = PRESETS[preset]
+    return {name: partial(points_of, name, chosen) for name in chosen.problems}
 
 
-def points_of(name: str, preset: Preset) -> list[Row]:
+def points_of(name: str, preset: Preset) -> Iterator[Row]:
     """All solvers, tolerances and controllers of a problem."""
     from symadj.bench.peers.diffrax_peer import precision
 
-    started = time.process_time()
     problem = problem_named(name)
     exact = reference(problem)
-    points = []
     with precision(torch.float64):
         for solver in SOLVERS:
             diffrax = Diffrax(problem, solver) if solver in DIFFRAX_STAGES else None
@@ -87,9 +86,7 @@ def points_of(name: str, preset: Preset) -> list[Row]:
                     *(diffrax.rows(exact, tolerance) if diffrax else ()),
                 ]
                 at = {"problem": name, "solver": solver, "tolerance": tolerance}
-                points += [at | row for row in rows]
-    print(f"{name}: {time.process_time() - started:.0f} s of the processor", flush=True)
-    return points
+                yield from (at | row for row in rows)
 
 
 def notes(points: pd.DataFrame) -> list[str]:

@@ -16,6 +16,7 @@ import math
 import sys
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -24,7 +25,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from harness import Drawn, Results, Sheet
-from harness.at_once import AtOnce, Points, main
+from harness.at_once import AtOnce, Groups, main
 from symadj import Event, Integrator, SolverSettings, odeint_event, solve
 from symadj.data.physics.bouncing_ball import BouncingBallData
 from symadj.figures.panels import legend_above, log_if_wide, panel_grid
@@ -46,10 +47,10 @@ PANELS = ("a ball's height", "a cart's way to rest", "what is learnt, over the t
 OPTIMUM = 0.5
 
 
-def measured(preset: str) -> Points:
+def measured(preset: str, _: Path) -> Groups:
     """Paths before and after, and what was learnt in every iteration."""
     balls, carts = ITERATIONS[preset]
-    return [*ball(balls), *cart(carts)]
+    return {"ball": partial(ball, balls), "cart": partial(cart, carts)}
 
 
 def ball(iterations: int) -> Iterator[dict[str, Any]]:

@@ -6,25 +6,28 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.at_once import Groups
 from harness.paired import interval
 from symadj import Integrator, SolverSettings
 from symadj.config.compose import compose
-from symadj.errors import MemoryBudgetExceeded, NonFiniteError
+from symadj.errors import InputError, MemoryBudgetExceeded, NonFiniteError
 from symadj.guide import Sampler, Source, Step, Way
 from symadj.guide.goals import Classify, Goal, Inpaint, Subject
+from symadj.launch.job import Job
+from symadj.launch.run import run_job
 from symadj.meters.meter import make_meter
 from symadj.models.velocity import GuidedVelocity
+from symadj.records.status import Status
 from symadj.run.parts import Parts
-from symadj.run.train import train
 from symadj.run.trained import load_trained
 
 Point = dict[str, Any]
@@ -36,6 +39,8 @@ SOLVER, LOOSE = "heun3", "euler"
 CLASSES, PIXELS = "classify", "inpaint"
 SHOWN = 20
 """Samples whose pictures are kept."""
+FEWEST = 3
+"""Timed gradients of a cell that takes long."""
 QUIET = (
     *("train.max_seconds=null", "train.figures=false", "train.test=false", "measure=none"),
     "threads=1",
@@ -53,6 +58,7 @@ class Plan:
         steps: numbers of steps N of the costs.
         batch: samples at once, of the costs.
         repeats: timed gradients of each cell.
+        seconds: after which a cell has no more of them than `FEWEST`.
         budget: bytes beyond which a cell is out of memory.
         samples: that are guided, of each goal.
         coarse: numbers of steps of the guided samples.
@@ -66,6 +72,7 @@ class Plan:
     steps: Sequence[int]
     batch: int
     repeats: int
+    seconds: float
     budget: int
     samples: int
     coarse: Sequence[int]
@@ -74,28 +81,39 @@ class Plan:
     seeds: tuple[int, int] = field(default=(0, 1))
 
 
-def measured(plan: Plan) -> list[Point]:
-    """All points of a plan; what it needs is trained first."""
-    with TemporaryDirectory() as folder:
-        parts = {
-            name: trained(Path(folder), name, ("task=flow_matching", *overrides), plan)
-            for name, overrides in plan.nets.items()
-        }
-        judges = [
-            trained(Path(folder), f"classifier{i}", ("task=classify", *overrides), plan).model
-            for i, overrides in enumerate(plan.classifiers)
-        ]
-    points = [p for name, own in parts.items() for p in costs(name, own, plan)]
-    return [*points, *successes(next(iter(parts.values())), judges, plan)]
+def measured(plan: Plan, runs: Path) -> Groups:
+    """All points of a plan; what it needs is trained first, below `runs`, unless it is there."""
+    nets = {
+        name: trained(runs, ("task=flow_matching", *overrides), plan)
+        for name, overrides in plan.nets.items()
+    }
+    judges = [trained(runs, ("task=classify", *own), plan).model for own in plan.classifiers]
+    groups: dict[str, Callable[[], Iterator[Point]]] = {
+        f"costs, {name}, N = {steps}": partial(costs, name, parts, steps, plan)
+        for name, parts in nets.items()
+        for steps in plan.steps
+    }
+    guided = next(iter(nets.values()))
+    for aim in aims(guided, judges, plan.samples):
+        for steps in plan.coarse:
+            for method in methods(plan):
+                group = f"{aim.name}, N = {steps}, {method.name}"
+                groups[group] = partial(successes, guided, aim, steps, method, plan)
+        groups[f"{aim.name}, pictures"] = partial(pictures, guided, aim, plan)
+    return groups
 
 
-def trained(folder: Path, name: str, overrides: Sequence[str], plan: Plan) -> Parts:
-    """The objects of a run that is trained here, its chosen weights in the model."""
-    given = [*plan.data, *overrides, *QUIET, f"out={folder}", f"name={name}"]
-    record = train(compose("train", given), given)
-    if record.error is not None:
-        raise RuntimeError(f"{name}: {record.error['message']}")
-    parts = load_trained(folder / name).parts
+def trained(runs: Path, overrides: Sequence[str], plan: Plan) -> Parts:
+    """The objects of a run, its chosen weights in the model; it is made or gone on with here.
+
+    Raises:
+        InputError: the training has failed.
+    """
+    given = (*plan.data, *overrides, *QUIET, f"out={runs}")
+    outcome = run_job(Job("train", compose("train", given), given))
+    if outcome.status is not Status.OK:
+        raise InputError(f"{' '.join(overrides)}: {outcome.message or outcome.note}")
+    parts = load_trained(Path(outcome.directory)).parts
     parts.model.requires_grad_(False)
     return parts
 
@@ -103,26 +121,24 @@ def trained(folder: Path, name: str, overrides: Sequence[str], plan: Plan) -> Pa
 # Costs
 
 
-def costs(net: str, parts: Parts, plan: Plan) -> Iterator[Point]:
-    """Seconds, memory and error of the gradient of one loss in the noise, for every N."""
+def costs(net: str, parts: Parts, steps: int, plan: Plan) -> Iterator[Point]:
+    """Seconds, memory and error of the gradient of one loss in the noise, by every method."""
     x0 = noise(parts, plan.batch, plan.seeds[0])
-    for steps in plan.steps:
-        exact = reference(parts, x0, steps)
-        for grad in (*GRADS, REVERSIBLE, *PEERS):
-            at = {"part": "cost", "net": net, "N": steps, "grad": grad, "batch": plan.batch}
-            try:
-                sampler = sampler_of(parts, grad, steps)
-                found = cell(sampler, x0, plan)
-                # The reversible method takes steps of its own, so that it has another gradient.
-                if grad != REVERSIBLE:
-                    found["error"] = float((found["gradient"] - exact).norm() / exact.norm())
-                del found["gradient"]
-                yield at | {"status": "ok"} | found
-            except ImportError:
-                yield at | {"status": "not installed"}
-            except MemoryBudgetExceeded:
-                yield at | {"status": "oom"}
-        print(f"{net}, N = {steps}", flush=True)
+    exact = reference(parts, x0, steps)
+    for grad in (*GRADS, REVERSIBLE, *PEERS):
+        at = {"part": "cost", "net": net, "N": steps, "grad": grad, "batch": plan.batch}
+        try:
+            sampler = sampler_of(parts, grad, steps)
+            found = cell(sampler, x0, plan)
+            # The reversible method takes steps of its own, so that it has another gradient.
+            if grad != REVERSIBLE:
+                found["error"] = float((found["gradient"] - exact).norm() / exact.norm())
+            del found["gradient"]
+            yield at | {"status": "ok"} | found
+        except ImportError:
+            yield at | {"status": "not installed"}
+        except MemoryBudgetExceeded:
+            yield at | {"status": "oom"}
 
 
 def sampler_of(parts: Parts, grad: str, steps: int, method: str = SOLVER) -> Sampler:
@@ -155,8 +171,9 @@ def cell(sampler: Sampler, x0: Tensor, plan: Plan) -> Point:
     with meter:
         gradient = once()
     counts = sampler.integrator.take_stats()
-    seconds = []
-    for _ in range(plan.repeats):
+    seconds: list[float] = []
+    fewest = min(FEWEST, plan.repeats)
+    while len(seconds) < (plan.repeats if sum(seconds) < plan.seconds else fewest):
         started = time.perf_counter()
         once()
         seconds.append(time.perf_counter() - started)
@@ -167,6 +184,7 @@ def cell(sampler: Sampler, x0: Tensor, plan: Plan) -> Point:
         "seconds": median,
         "q1": q1,
         "q3": q3,
+        "repeats": len(seconds),
         **{name: getattr(counts, name) for name in ("forward", "recomputed", "vjps")},
     }
 
@@ -233,12 +251,27 @@ def methods(plan: Plan) -> list[Method]:
     return [*found, Method("step n=0, one-step estimate", "backprop", lambda s: Step(s, n=0))]
 
 
+@dataclass(frozen=True)
+class Aim:
+    """A goal.
+
+    Attributes:
+        name: in tables and figures.
+        goal: bound.
+        metric: of the goal's metrics, the one that tells how well it is reached.
+    """
+
+    name: str
+    goal: Goal
+    metric: str
+
+
 def _source(budget: float) -> Way:
     return Source(evaluations=int(budget))
 
 
-def goals(parts: Parts, judges: Sequence[nn.Module], n: int) -> dict[str, tuple[Goal, str]]:
-    """The goals, bound, each with its metric."""
+def aims(parts: Parts, judges: Sequence[nn.Module], n: int) -> list[Aim]:
+    """The goals, for n samples."""
     data = parts.data
     subject = Subject(
         dim=data.dim,
@@ -248,45 +281,36 @@ def goals(parts: Parts, judges: Sequence[nn.Module], n: int) -> dict[str, tuple[
         images=data.pixels,
     )
     guiding, judge = judges
-    found: dict[str, tuple[Goal, str]] = {
-        CLASSES: (Classify(guiding, judge=judge), "judged"),
-        PIXELS: (Inpaint("upper"), "psnr"),
-    }
-    for goal, _ in found.values():
-        goal.bind(subject)
+    found = [
+        Aim(CLASSES, Classify(guiding, judge=judge), "judged"),
+        Aim(PIXELS, Inpaint("upper"), "psnr"),
+    ]
+    for aim in found:
+        aim.goal.bind(subject)
     return found
 
 
-def successes(parts: Parts, judges: Sequence[nn.Module], plan: Plan) -> Iterator[Point]:
-    """How well every method reaches every goal, and with how many evaluations; some pictures."""
-    for goal_name, (goal, metric) in goals(parts, judges, plan.samples).items():
-        x0, other = (noise(parts, plan.samples, seed) for seed in plan.seeds)
-        for steps in plan.coarse:
-            for method in methods(plan):
-                sampler = sampler_of(parts, method.grad, steps, LOOSE)
-                at = {"part": "success", "goal": goal_name, "metric": metric, "N": steps}
-                for budget in method.budgets or [best(method, sampler, goal, metric, other, plan)]:
-                    yield (
-                        at
-                        | {"grad": method.name, "setting": float(budget)}
-                        | reached(method.way(budget), sampler, goal, metric, x0)
-                    )
-            print(f"{goal_name}, N = {steps}", flush=True)
-        yield pictures(parts, goal_name, goal, x0, max(plan.coarse), plan)
+def successes(parts: Parts, aim: Aim, steps: int, method: Method, plan: Plan) -> Iterator[Point]:
+    """How well a method reaches a goal in so many steps, and with how many evaluations."""
+    sampler = sampler_of(parts, method.grad, steps, LOOSE)
+    x0 = noise(parts, plan.samples, plan.seeds[0])
+    at = {"part": "success", "goal": aim.name, "metric": aim.metric, "N": steps}
+    for budget in method.budgets or [best(parts, method, sampler, aim, plan)]:
+        point = reached(method.way(budget), sampler, aim, x0)
+        yield at | {"grad": method.name, "setting": float(budget)} | point
 
 
-def best(
-    method: Method, sampler: Sampler, goal: Goal, metric: str, x0: Tensor, plan: Plan
-) -> float:
+def best(parts: Parts, method: Method, sampler: Sampler, aim: Aim, plan: Plan) -> float:
     """The strength of the best metric, on noise that nothing else is told of."""
+    x0 = noise(parts, plan.samples, plan.seeds[1])
     found = {
-        strength: reached(method.way(strength), sampler, goal, metric, x0).get("value", -np.inf)
+        strength: reached(method.way(strength), sampler, aim, x0).get("value", -np.inf)
         for strength in plan.strengths
     }
     return max(found, key=lambda strength: found[strength])
 
 
-def reached(way: Way, sampler: Sampler, goal: Goal, metric: str, x0: Tensor) -> Point:
+def reached(way: Way, sampler: Sampler, aim: Aim, x0: Tensor) -> Point:
     """The metric's mean over the samples with its interval, and the uses of the network."""
     sampler.integrator.take_stats()
     used: list[int] = []
@@ -297,11 +321,11 @@ def reached(way: Way, sampler: Sampler, goal: Goal, metric: str, x0: Tensor) -> 
         used.append(stats.forward + stats.recomputed + kept + stats.vjps)
 
     try:
-        guided = way(sampler, goal, x0, count)
+        guided = way(sampler, aim.goal, x0, count)
     except NonFiniteError:
         return {"status": "nonfinite"}
     count()
-    values = goal.metrics(guided.x1)[metric].double().tolist()
+    values = aim.goal.metrics(guided.x1)[aim.metric].double().tolist()
     low, high = interval(values)
     return {
         "status": "ok",
@@ -314,9 +338,13 @@ def reached(way: Way, sampler: Sampler, goal: Goal, metric: str, x0: Tensor) -> 
     }
 
 
-def pictures(parts: Parts, name: str, goal: Goal, x0: Tensor, steps: int, plan: Plan) -> Point:
+def pictures(parts: Parts, aim: Aim, plan: Plan) -> Iterator[Point]:
     """A few images before and after, and what was given: levels from 0 to 255; -1: not known."""
-    sampler = sampler_of(parts, "symplectic", steps, LOOSE)
+    goal, steps = aim.goal, max(plan.coarse)
+    sampler, x0 = (
+        sampler_of(parts, "symplectic", steps, LOOSE),
+        noise(parts, plan.samples, plan.seeds[0]),
+    )
     guided = Source(evaluations=max(plan.gradients))(sampler, goal, x0)
     sheets = {"before": parts.data.to_images(sampler.sample(x0))}
     if (given := goal.target()) is not None:
@@ -325,7 +353,7 @@ def pictures(parts: Parts, name: str, goal: Goal, x0: Tensor, steps: int, plan: 
     if (truth := goal.truth()) is not None:
         sheets["truth"] = truth.clamp(0, 1)
     levels = {title: levels_of(images[:SHOWN]) for title, images in sheets.items()}
-    return {"part": "pictures", "goal": name, "N": steps, "images": levels}
+    yield {"part": "pictures", "goal": aim.name, "N": steps, "images": levels}
 
 
 def levels_of(images: Tensor) -> list[Any]:

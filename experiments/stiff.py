@@ -13,15 +13,16 @@ the same solves. Needs `pip install 'symadj[peers]'`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 import torch
 
 from harness import Drawn, Results
-from harness.at_once import AtOnce, main
+from harness.at_once import AtOnce, Groups, main
 from stiff_problems import PROBLEMS
 from stiff_report import SHOWN_AT, sheets, verdicts, work_precision
 from stiff_solves import Row, by_diffrax, by_scipy, by_symadj, gradients, reference
@@ -50,24 +51,25 @@ PRESETS = {
 }
 
 
-def measured(preset: str) -> list[Row]:
-    """All solves and gradients of a preset."""
+def measured(preset: str, _: Path) -> Groups:
+    """All solves and gradients of a preset, problem by problem."""
+    chosen = PRESETS[preset]
+    return {name: partial(points_of, name, chosen) for name in chosen.problems}
+
+
+def points_of(name: str, preset: Preset) -> Iterator[Row]:
+    """All solves and gradients of a problem."""
     from symadj.bench.peers.diffrax_peer import precision
 
-    chosen = PRESETS[preset]
-    points = []
-    for name in chosen.problems:
-        problem = PROBLEMS[name]()
-        exact = reference(problem)
-        how = (problem, exact, chosen.tolerances, chosen.repeats)
-        with precision(torch.float64):
-            rows = [*by_symadj(*how), *by_scipy(*how), *by_diffrax(*how)]
-        points += [{"part": "solve", "problem": name} | row for row in rows]
-        for solver in chosen.solvers:
-            rows = gradients(problem, solver, SHOWN_AT, chosen.repeats)
-            points += [{"part": "gradient", "problem": name} | row for row in rows]
-        print(f"{name}: {len(points)} points", flush=True)
-    return points
+    problem = PROBLEMS[name]()
+    exact = reference(problem)
+    how = (problem, exact, preset.tolerances, preset.repeats)
+    with precision(torch.float64):
+        rows = [*by_symadj(*how), *by_scipy(*how), *by_diffrax(*how)]
+    yield from ({"part": "solve", "problem": name} | row for row in rows)
+    for solver in preset.solvers:
+        rows = gradients(problem, solver, SHOWN_AT, preset.repeats)
+        yield from ({"part": "gradient", "problem": name} | row for row in rows)
 
 
 def notes(points: pd.DataFrame) -> Sequence[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from harness import Drawn, Results, Sheet
-from harness.at_once import AtOnce, Points, main
+from harness.at_once import AtOnce, Groups, Points, main
 from symadj import SOLVERS
 from symadj.bench.laws import Size, cost
 from symadj.figures.panels import legend_above
 from symadj.figures.style import PAGE_WIDTH, SMALL_FONT_SIZE, dress, new_figure, style_of
 from symadj.report.frames import column, numbers, where
-from symadj.terminal import say
 
 BASE = Size()
 SECONDS = 64.0  # about, on one core
@@ -56,15 +56,16 @@ GRAPH = {
 CHECKPOINTS = {"aca": (1, 0, 0, 1), "symplectic": (1, 0, 0, 1)}
 
 
-def measured(axes: dict[str, list[Any]]) -> Points:
+def measured(axes: dict[str, list[Any]], _: Path) -> Groups:
     """Every gradient method along every axis."""
-    points = []
-    for axis, values in axes.items():
-        for value in values:
-            size = dataclasses.replace(BASE, **{FIELDS[axis]: value})
-            points += [{"axis": axis, **cost(gradient, size)} for gradient in GRAPH]
-        say(f"measured along {axis}")
-    return points
+    return {f"along {axis}": partial(at_values, axis, values) for axis, values in axes.items()}
+
+
+def at_values(axis: str, values: list[Any]) -> Points:
+    """Every gradient method at the values of an axis, everything else at its base."""
+    for value in values:
+        size = dataclasses.replace(BASE, **{FIELDS[axis]: value})
+        yield from ({"axis": axis, **cost(gradient, size)} for gradient in GRAPH)
 
 
 def notes(_: pd.DataFrame) -> list[str]:

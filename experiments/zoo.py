@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from harness import Drawn, Results, Sheet
-from harness.at_once import AtOnce, Points, main
+from harness.at_once import AtOnce, Groups, Points, main
 from symadj import GRADIENTS, SOLVERS, GradientMethod, SymadjError, odeint
 from symadj.figures.style import FONT_SIZE, PAGE_WIDTH, SMALL_FONT_SIZE, new_figure
 from symadj.grad import Symplectic
@@ -41,7 +42,6 @@ from symadj.ode.layout import State
 from symadj.ode.methods import GeneralLinear, RungeKutta
 from symadj.report.frames import where
 from symadj.report.names import MISSING
-from symadj.terminal import say
 from symadj.units import format_bytes
 
 SECONDS = 300.0  # of the preset cpu, about, on one core
@@ -164,14 +164,14 @@ KINDS = {
 }
 
 
-def measured(preset: str) -> Points:
-    """All pairs on all fields."""
-    size, points = SIZES[preset], []
-    for kind, (field, y0) in fields(size).items():
-        for solver in size.solvers:
-            points += pairs(kind, field, y0, solver, size)
-        say(f"measured: {kind}")
-    return points
+def measured(preset: str, _: Path) -> Groups:
+    """All pairs on all fields, in groups of a field with a solver."""
+    size = SIZES[preset]
+    return {
+        f"{kind}, {solver}": partial(pairs, kind, field, y0, solver, size)
+        for kind, (field, y0) in fields(size).items()
+        for solver in size.solvers
+    }
 
 
 def pairs(kind: str, field: nn.Module, y0: State, solver: str, size: Size) -> Points:

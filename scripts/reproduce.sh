@@ -131,7 +131,7 @@ command_of() {
   esac
 }
 
-# Whether an experiment is measured in one go, and cannot be cut in two.
+# Whether an experiment is measured in one process, which goes on where it was interrupted.
 at_once() {
   [[ " table1 controllers stiff events zoo guidance " == *" $1 "* ]]
 }

@@ -108,12 +108,14 @@ def whole_number(name: str, value: str, low: int) -> int:
     """An option's value as a whole number of at least `low`.
 
     Raises:
-        InputError: it is none.
+        InputError: it is none, or has more than 64 bits.
     """
     try:
         number = int(value)
     except ValueError:
         number = low - 1
+    if number >= 2**63:
+        raise InputError(f"{name}={value}; it must be less than 2^63.")
     if number < low:
         raise InputError(f"{name}={value}; it must be a whole number of at least {low}.")
     return number

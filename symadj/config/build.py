@@ -154,10 +154,16 @@ def _union(hint: Any) -> bool:
     return get_origin(hint) in (Union, types.UnionType)
 
 
+def _options(hint: Any) -> Sequence[Any]:
+    """The types of a union that a yaml can hold; where it can hold none of them, all."""
+    options = get_args(hint)
+    return [option for option in options if not _conforms(object(), option)] or options
+
+
 def _conforms(value: Any, hint: Any) -> bool:
     """Whether a value from a yaml fits a type; True where the type is none that yaml knows."""
     if _union(hint):
-        return any(_conforms(value, option) for option in get_args(hint))
+        return any(_conforms(value, option) for option in _options(hint))
     origin = get_origin(hint)
     if origin is Literal:
         return value in get_args(hint)
@@ -191,7 +197,7 @@ def _describe(hint: Any) -> str:
     texts = {str: "a text", Path: "a text"}
     names = texts | {int: "a whole number", float: "a number", bool: "true or false"}
     if _union(hint):
-        return " or ".join(_describe(option) for option in get_args(hint))
+        return " or ".join(_describe(option) for option in _options(hint))
     if hint is None or hint is type(None):
         return "null"
     origin = get_origin(hint)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pytest
+import torch
 
 from symadj.config.build import build, with_full_keys
 from symadj.errors import IncompatibleError, InputError
@@ -75,6 +76,20 @@ def test_a_group_without_a_target_is_refused(node: Any) -> None:
 class Kernel:
     def __init__(self, dx: float | None = None, size: int = 3) -> None:
         self.values = (dx, size)
+
+
+class Picking:
+    def __init__(self, mask: str | torch.Tensor = "upper", module: torch.nn.Module | None = None):
+        self.mask, self.module = mask, module
+
+
+@pytest.mark.parametrize("mask", [0, 1.5, None, ["upper"]])
+def test_a_value_must_be_of_the_types_that_a_yaml_can_hold(mask: Any) -> None:
+    assert offer(Picking, mask="lower").mask == "lower"
+    with pytest.raises(InputError, match=r"^thing\.mask=.*; it must be a text\.$"):
+        offer(Picking, mask=mask)
+    with pytest.raises(InputError, match=r"^thing\.module='m'; it must be null\.$"):
+        offer(Picking, module="m")
 
 
 class Open:

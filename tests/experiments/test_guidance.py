@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import guidance
-from guidance_points import GRADS, QUIET, REVERSIBLE, levels_of
+from guidance_points import GRADS, QUIET, REVERSIBLE, levels_of, measured
 from harness.at_once import main
 from symadj.config.compose import compose
 
@@ -57,6 +57,18 @@ def test_tables_figures_and_pictures_are_written(folder: Path) -> None:
     assert {"classify.png", "inpaint.png"} <= names
     assert "the best of each" in (folder / "success.md").read_text()
     assert main(guidance.EXPERIMENT, ["--redraw", "--out", str(folder)]) == 0
+
+
+def test_what_is_trained_is_not_trained_again(folder: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/record.json")}
+    assert len(before) == 4
+    groups = measured(guidance.PLANS["smoke"], folder / "runs")
+    after = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/record.json")}
+    assert after == before
+    points = json.loads((folder / "records.json").read_text())["points"]
+    [again] = groups["classify, N = 2, step n=0, one-step estimate"]()
+    # The same networks: the same samples.
+    assert again in points
 
 
 @pytest.mark.parametrize("preset", guidance.PLANS)

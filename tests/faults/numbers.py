@@ -14,6 +14,7 @@ import numpy as np
 from symadj.config.bench import OWN
 from symadj.config.build import locate
 from symadj.config.compose import compose
+from symadj.config.groups import GUIDE_GROUPS
 from symadj.config.schema import MeasureSettings, RunSettings, TrainSettings
 from symadj.ranges import RANGES
 
@@ -116,9 +117,40 @@ BENCH = (
     *("compare=false", "threads=1"),
 )
 
-# The run that is looked at, and how it is made.
-RUN = "run"
-LOOKED_AT = (*TINY, *PLANE, f"name={RUN}", "out=.")
+# The runs that are looked at, and how they are made.
+RUN, PLANE_FLOW, DIGITS_FLOW, CLASSIFIER = "run", "plane_flow", "digits_flow", "classifier"
+LOOKED_AT = {
+    RUN: PLANE,
+    PLANE_FLOW: ("data=toy2d", "data.size=20", *VELOCITY[1:]),
+    DIGITS_FLOW: VELOCITY,
+    CLASSIFIER: CLASSES,
+}
+
+GUIDE = ("n=2", "solver=heun3", "solver.num_steps=2", "figures=false")
+FILLED = (DIGITS_FLOW, *GUIDE, "goal=inpaint", "way.evaluations=2")
+
+# How samples are guided a little by an option of a group of symadj-guide.
+GUIDE_OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "goal": {
+        "classify": (
+            *(DIGITS_FLOW, *GUIDE, "goal=classify", f"goal.classifier={CLASSIFIER}"),
+            "way.evaluations=2",
+        ),
+        "deblur": (DIGITS_FLOW, *GUIDE, "goal=deblur", "way.evaluations=2"),
+        "function": (
+            *(PLANE_FLOW, *GUIDE, "goal=function", "goal.function=torch.linalg.vecdot"),
+            "way.evaluations=2",
+        ),
+        "inpaint": FILLED,
+        "superres": (DIGITS_FLOW, *GUIDE, "goal=superres", "way.evaluations=2"),
+        "target": (PLANE_FLOW, *GUIDE, "goal=target", "way.evaluations=2"),
+    },
+    "way": {
+        "source": FILLED,
+        "step": (*FILLED[:-1], "way=step"),
+        "weights": (*FILLED[:-1], "way=weights", "way.iterations=2"),
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -126,7 +158,7 @@ class Field:
     """A setting of a small run.
 
     Attributes:
-        command: "train", "bench", "sample" or "eval".
+        command: "train", "bench", "sample", "eval" or "guide".
         base: the run's other settings.
         key: of the setting, in full.
         added: whether the configuration leaves the setting out.
@@ -145,7 +177,7 @@ class Field:
         """The setting with a value; a list of it where a list is due."""
         known = RANGES.get(self.key)
         if known is not None and known.each:
-            pair = self.key in ("optim.betas", "model.image_shape") and value
+            pair = self.key in ("optim.betas", "model.image_shape", "goal.point") and value
             value = f"[{value},{value}]" if pair else f"[{value}]"
         return f"{'+' if self.added else ''}{self.key}={value}"
 
@@ -158,6 +190,8 @@ def fields() -> list[Field]:
         *(Field("bench", BENCH, name) for name in sorted(OWN)),
         *(Field("sample", (RUN, "n=2"), name) for name in ("n", "seed", "out")),
         *(Field("eval", (RUN,), name) for name in ("split", "exact", "solver.rtol", "threads")),
+        *_guided(),
+        *(Field("guide", FILLED, name) for name in ("n", "seed", "class", "guidance", "out")),
     ]
 
 
@@ -188,6 +222,20 @@ def _groups() -> Iterator[Field]:
                 continue
             node = compose("train", list(base))[group]
             for name in inspect.signature(locate(node["_target_"], group)).parameters:
-                # No yaml knows a function, and the data say what their dim is.
-                if name != "norm" and f"{group}.{name}" != "model.dim":
+                if f"{group}.{name}" != "model.dim":  # the data say what it is
                     yield Field("train", (*TINY, *base), f"{group}.{name}", name not in node)
+
+
+def _guided() -> Iterator[Field]:
+    for group, options in GUIDE_OPTIONS.items():
+        for base in options.values():
+            asked = [o for o in base if o.startswith(GUIDE_GROUPS)]
+            target = compose("guide", asked)[group]["_target_"]
+            for name in inspect.signature(locate(target, group)).parameters:
+                yield Field("guide", base, f"{group}.{name}")
+
+
+def looked_at(field: Field) -> list[str]:
+    """The runs that a field's command is given."""
+    given = {argument.rpartition("=")[2] for argument in field.base}
+    return [run for run in LOOKED_AT if run in given]

@@ -12,19 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from symadj.cli import bench, evaluate, sample, train
+from symadj.cli import bench, evaluate, guide, sample, train
 from symadj.config.build import locate
 from symadj.config.compose import compose
-from symadj.config.groups import composed, group_options
+from symadj.config.groups import GUIDE_GROUPS, composed, group_options
 from tests.faults.numbers import (
     ELSEWHERE,
     GROUPS,
+    GUIDE_OPTIONS,
     LOOKED_AT,
     OPTIONS,
-    RUN,
+    TINY,
     VALUES,
     Field,
     fields,
+    looked_at,
     write_inputs,
 )
 
@@ -40,6 +42,7 @@ MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     "bench": bench.main,
     "sample": sample.main,
     "eval": evaluate.main,
+    "guide": guide.main,
 }
 
 
@@ -77,9 +80,10 @@ def outcome(field: Field, value: str) -> str:
     """How a case ends: "refused" or "finished" as they should be, else what happened instead."""
     argv = [*field.base, field.override(value)]
     out, err = io.StringIO(), io.StringIO()
-    if RUN in field.base and not Path(RUN).is_dir():
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            assert train.main(LOOKED_AT) == 0
+    for run in looked_at(field):
+        if not Path(run).is_dir():
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                assert train.main([*TINY, *LOOKED_AT[run], f"name={run}", "out=."]) == 0
     try:
         with _bounded(HANG), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = MAINS[field.command](argv)
@@ -107,6 +111,8 @@ def test_every_constructor_of_every_group_is_walked() -> None:
                 target = composed("train", [f"{group}={option}"])[group]._target_
                 assert target in walked, f"{group}={option}"
                 assert locate(target, group)
+    for group in GUIDE_GROUPS:
+        assert list(GUIDE_OPTIONS[group]) == group_options()[group]
 
 
 @pytest.mark.parametrize("start", range(6))
