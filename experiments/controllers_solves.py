@@ -174,12 +174,12 @@ def _diffrax_solve(
     pcoeff: Any,
     icoeff: Any,
 ) -> Any:
-    from symadj.bench.peers.jax_solve import adaptive, solve, solver_of
+    from symadj.bench.peers.jax_solve import adaptive, solve
 
-    how = dict(adaptive(tolerance, tolerance / 100, None, MAX_STEPS))
+    how = dict(adaptive(method, tolerance, tolerance / 100, MAX_STEPS))
     controller: Any = how["stepsize_controller"]
     how["stepsize_controller"] = dataclasses.replace(controller, pcoeff=pcoeff, icoeff=icoeff)
-    return solve(lambda t, y, _: f(t, y), solver_of(method), times[-1], y0, {}, how, times)
+    return solve(lambda t, y, _: f(t, y), times[-1], y0, {}, how, times)
 
 
 def _parts(state: Any) -> list[Tensor]:

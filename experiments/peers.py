@@ -1,6 +1,6 @@
 """symadj beside torchdiffeq and diffrax: time, memory and exactness.
 
-Four problems are symadj's own models; six are plain torch modules as users write them
+Four problems are symadj's own models; seven are plain torch modules as users write them
 (`experiments/users`), whose fields go through autograd in all rows.
 
     python experiments/peers.py --preset cpu       measure what is missing, write results/peers
@@ -44,6 +44,8 @@ USER_ROWS: Mapping[str, Sequence[str]] = {
     "auto_64MiB": ("grad=auto", "grad.memory=64MiB"),
 }
 """Further rows where a field is a user's: it goes through graphs, of which there is a choice."""
+IMPLICIT_GRADS = ("symplectic", "symplectic_stages", "backprop", "checkpoint", "aca")
+"""Those of an implicit solver: the exact ones."""
 PEERS = ("torchdiffeq", "diffrax")
 THREADS = 2
 TITLES = {
@@ -59,8 +61,9 @@ USERS = {
     "hnn": "hnn: d = 4, 200-200 tanh, batch 200, the energy's gradient by autograd in the field",
     "attention": "attention: 64 tokens of width 64, 4 heads, LayerNorm, GELU, batch 16",
     "latent": "latent: d = 20, 100-100 tanh, batch 50, 100 output times",
+    "stiff": "stiff: 16 systems of 8 variables, rates 1 to 10⁴, 64 tanh, kvaerno5, float64",
 }
-"""Problems as users write them, each an experiment in `CONFIGS`: dopri5, float32."""
+"""Problems as users write them, each an experiment in `CONFIGS`: dopri5, float32, but for stiff."""
 CONFIGS = Path(users.__file__).parent / "configs"
 CELLS = (
     "time",
@@ -87,6 +90,8 @@ NOTES = (
     "Gradient error: relative to backpropagation in float64 on the steps that the row accepted; in "
     "float64: the row's method itself on those steps. diffrax and torchdiffeq accept steps of "
     "their own, so that the first has the difference of two discretisations in it.",
+    "diffrax differentiates by its RecursiveCheckpointAdjoint; of a ReversibleAdjoint there is no "
+    "row, because its newest release, 0.7.2, has none.",
     "Steps and evaluations of an adjoint method are those of both directions. diffrax does not "
     "count its evaluations.",
 )
@@ -111,6 +116,18 @@ NOTE_USERS = (
     "compiled: compile=true. 6_at_once: the graphs of a step's stages held at once, none evaluated "
     "twice. auto: grad=auto, which takes the fastest exact method that it predicts to fit."
 )
+NOTE_STIFF = (
+    "A module of plain torch, which symadj and diffrax (the same function in JAX) take as it is: "
+    "decay at rates from 1 to 10⁴ beside a network, in systems that do not act on each other. Its "
+    "weights are fresh ones of a fixed seed, the network's times {gain:g}; rtol {rtol:g}, atol "
+    "{atol:g}. Either software solves the equations of a step to 0.01 of these tolerances, and in "
+    "float64 nearly to rounding: the gradient errors differ by what the tolerance leaves. symadj "
+    "sees that the systems are independent and factorises a Jacobian of each, diffrax's Kvaerno5 "
+    "one of the whole batch; it rejects steps whose equations its iteration does not solve, too. "
+    "There are no rows of compile=true, grad=auto and the adjoint method, which symadj refuses for "
+    "an implicit solver, nor of torchdiffeq, whose newest release, 0.2.5, has no implicit method "
+    "with adaptive steps."
+)
 NOTE_OUTPUTS = (
     "diffrax interpolates between its steps by a formula of its own, so that its gradient of "
     "output times differs in float64 too, on the same steps."
@@ -127,6 +144,7 @@ def command(
     repeats: int,
     seconds: float,
     more: Mapping[str, Sequence[str]] | None = None,
+    implicit: bool = False,
 ) -> Command:
     """All rows of a problem.
 
@@ -136,16 +154,19 @@ def command(
         repeats: timed evaluations of every row.
         seconds: in all, about.
         more: rows besides those of every problem.
+        implicit: whether its solver is, for which there are other rows and no torchdiffeq.
     """
-    own = {**ROWS, **(more or {})}
+    own = {} if implicit else {**ROWS, **(more or {})}
+    grads = IMPLICIT_GRADS if implicit else GRADS
+    packages = [package for package in PEERS if not implicit or package != "torchdiffeq"]
     rows = ",".join(f"{label}:{list(changes)!r}" for label, changes in own.items())
     return Command(
         "bench",
         (
             *overrides,
-            f"grads=[{','.join(GRADS)}]",
+            f"grads=[{','.join(grads)}]",
             *((f"rows={{{rows}}}",) if rows else ()),
-            f"peers=[{','.join(PEERS)}]",
+            f"peers=[{','.join(packages)}]",
             "profile=true",
             f"repeats={repeats}",
             f"threads={THREADS}",
@@ -159,7 +180,9 @@ def command(
 def user_command(name: str, repeats: int, seconds: float, *overrides: str) -> Command:
     """All rows of a problem of `USERS`; arguments as `command` has them."""
     chosen = (f"experiment={name}", "peer_traces=[tangent]", *overrides)
-    return replace(command(name, chosen, repeats, seconds, USER_ROWS), config_dir=CONFIGS)
+    implicit = name == "stiff"
+    own = command(name, chosen, repeats, seconds, USER_ROWS, implicit)
+    return replace(own, config_dir=CONFIGS)
 
 
 def cpu(_: Namespace) -> Preset:
@@ -176,6 +199,7 @@ def cpu(_: Namespace) -> Preset:
             user_command("hnn", 7, 70.0),
             user_command("attention", 5, 180.0),
             user_command("latent", 15, 60.0),
+            user_command("stiff", 5, 300.0),
         ],
         [
             "symadj's models: fresh weights; synthetic mixtures of the sizes of FFJORD's toy sets, "
@@ -193,6 +217,7 @@ TINY: Mapping[str, Sequence[str]] = {
     "hnn": (*LOOSE, "model.hidden=[4]"),
     "attention": (*LOOSE, "data.shape=[3,4]", "model.width=4", "model.heads=2"),
     "latent": (*LOOSE, "data.shape=[3]", "model.hidden=[4]", "data.outputs=3"),
+    "stiff": (*LOOSE, "data.shape=[3]", "model.hidden=[4]"),
 }
 
 
@@ -253,13 +278,19 @@ def notes_of(name: str, runs: pd.DataFrame) -> list[str]:
         for key in ("model.gain", "solver.rtol", "solver.atol")
     }
     more = [NOTE_OUTPUTS] if name == "latent" else []
-    return [*NOTES, NOTE_USERS.format(**settings), *more]
+    problem = NOTE_STIFF if name == "stiff" else NOTE_USERS
+    return [*NOTES, problem.format(**settings), *more]
 
 
 def order() -> list[str]:
     """The rows: symadj's in the paper's order, then other software's."""
-    own = [label for (label,) in ordered({(label,) for label in (*GRADS, *ROWS, *USER_ROWS)})]
+    own = [label for (label,) in ordered({(label,) for label in own_rows()})]
     return [*own, *(peer.label for peer in VARIANTS)]
+
+
+def own_rows() -> tuple[str, ...]:
+    """Those of symadj, over all problems."""
+    return tuple(dict.fromkeys((*GRADS, *IMPLICIT_GRADS, *ROWS, *USER_ROWS)))
 
 
 def table_of(runs: pd.DataFrame) -> pd.DataFrame:
@@ -275,7 +306,7 @@ def profile(runs: pd.DataFrame, problems: Sequence[str]) -> pd.DataFrame:
     """The seconds of symadj's rows by part, in percent of the profiled ones."""
     rows = {}
     for name in problems:
-        for label in (*GRADS, *ROWS, *USER_ROWS):
+        for label in own_rows():
             own = where(runs, (runs["data.name"] == name) & (runs["grad"] == label))
             parts = [_only(own, f"metrics.profile/{part}") for part in PARTS]
             if own.empty or np.isnan(parts).any():

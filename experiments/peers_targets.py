@@ -148,4 +148,12 @@ USER_TARGETS = (
         ("diffrax",),
         {"cnf_gas": 1.1, "cnf_toy": 1.2, "conv": 0.9, "hnn": 1.1, "attention": 1.0},
     ),
+    Target(
+        "time: the faster of symplectic and symplectic_stages to diffrax",
+        "time",
+        EAGER,
+        ("diffrax",),
+        {},
+    ),
+    Target("memory: the faster of these to diffrax", "memory", EAGER, ("diffrax",), {}),
 )

@@ -143,6 +143,32 @@ class Latent(Field):
         return self.net(y)
 
 
+class Stiff(Field):
+    """y A + net(y) of states y [B, dim] that do not act on each other.
+
+    A is decay at rates from 1 to `fastest` in equal ratios, along axes that are rotated at random.
+
+    Args:
+        dim: entries of a state.
+        hidden: widths of the hidden layers.
+        fastest: rate.
+        gain: of the network's weights.
+    """
+
+    def __init__(
+        self, dim: int, hidden: Sequence[int], fastest: float = 1e4, gain: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.net = mlp([dim, *hidden, dim])
+        axes, _ = torch.linalg.qr(torch.randn(dim, dim, dtype=torch.float64))
+        rates = fastest ** torch.linspace(0, 1, dim, dtype=torch.float64)
+        self.decay = nn.Parameter((-(axes * rates) @ axes.T).to(self.net[0].weight.dtype))
+        self.scale(gain)
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return y @ self.decay + self.net(y)
+
+
 def mlp(widths: Sequence[int]) -> nn.Sequential:
     """Linear layers with tanh between them."""
     layers: list[nn.Module] = []

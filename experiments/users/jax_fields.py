@@ -95,6 +95,11 @@ def _latent(module: fields.Latent) -> JaxField:
     return lambda t, y, params: net(params, y)
 
 
+def _stiff(module: fields.Stiff) -> JaxField:
+    net = _mlp("net", module.net)
+    return lambda t, y, params: y @ params["decay"] + net(params, y)
+
+
 def _mlp(name: str, net: nn.Sequential) -> Callable[[Params, Any], Any]:
     """`users.fields.mlp` as a function of (params, x)."""
     first, *others = (i for i, layer in enumerate(net) if isinstance(layer, nn.Linear))
@@ -129,4 +134,5 @@ _FIELDS: dict[type[nn.Module], Callable[[Any], Callable[..., Any]]] = {
     fields.Hamiltonian: _hamiltonian,
     fields.Attention: _attention,
     fields.Latent: _latent,
+    fields.Stiff: _stiff,
 }

@@ -16,7 +16,6 @@ from symadj.bench.peers.jax_solve import (
     array,
     arrays,
     solve,
-    solver_of,
 )
 from symadj.bench.problem import BenchProblem
 from users.jax_fields import jax_field
@@ -24,14 +23,13 @@ from users.tasks import times_of
 
 
 class JaxOneSolve:
-    """What both have: one solve over [0, 1] by the problem's own solver."""
+    """What both have: one solve over [0, 1]."""
 
     solves = 1
     T = 1.0
 
     def __init__(self, problem: BenchProblem) -> None:
         self.field: Callable[..., Any] = jax_field(problem.parts.model)
-        self.solver = solver_of(problem.parts.integrator.solver.method)
 
 
 class JaxLikelihood(JaxOneSolve):
@@ -52,7 +50,7 @@ class JaxLikelihood(JaxOneSolve):
                 return self.field(t, y, params, noise)
 
             start = (x, jnp.zeros_like(x[:, 0]))
-            (z, change), told = solve(field, self.solver, self.T, start, params, how)
+            (z, change), told = solve(field, self.T, start, params, how)
             log_normal = -0.5 * ((z**2).sum(1) + z.shape[1] * np.log(2 * np.pi))
             return (change - log_normal).mean(), Solves.of([told])
 
@@ -73,7 +71,7 @@ class JaxMeanSquare(JaxOneSolve):
 
         def value(params: Params, start: Any, targets: Any) -> tuple[Any, Solves]:
             times = times_of(len(targets))[1:].tolist()
-            ys, told = solve(self.field, self.solver, self.T, start, params, how, times)
+            ys, told = solve(self.field, self.T, start, params, how, times)
             return ((ys - targets) ** 2).mean(), Solves.of([told])
 
         return value

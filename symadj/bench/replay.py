@@ -16,6 +16,7 @@ from symadj.errors import SymadjError
 from symadj.grad import Adjoint, GradientMethod
 from symadj.ode.events import Events
 from symadj.ode.layout import State
+from symadj.ode.methods import IMPLICIT
 from symadj.ode.settings import SolverSettings
 from symadj.ode.user_function import Func
 
@@ -94,9 +95,24 @@ class ReplayIntegrator(Integrator):
 
 
 def on_grid(solver: SolverSettings, grid: Grid) -> SolverSettings:
-    """The settings with exactly these steps."""
+    """The settings with exactly these steps, whose equations are solved to `EXACT`."""
     free = {"step_size": None, "num_steps": None, "first_step": None, "step_t": ()}
-    return dataclasses.replace(solver, grid=tuple(grid), **free)
+    return dataclasses.replace(exact(solver), grid=tuple(grid), **free)
+
+
+def exact(solver: SolverSettings) -> SolverSettings:
+    """The settings with the equations of implicit steps solved to `EXACT`.
+
+    Replays, which are in float64, show what a gradient method leaves out, and not the tolerance
+    that Newton's method had in the solves that they repeat.
+    """
+    if solver.method not in IMPLICIT:
+        return solver
+    return dataclasses.replace(solver, newton_tol=EXACT)
+
+
+EXACT = 1e-12
+"""`newton_tol` of replays."""
 
 
 def _with_own_steps(gradient: GradientMethod, solver: SolverSettings) -> GradientMethod:

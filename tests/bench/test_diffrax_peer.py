@@ -42,6 +42,7 @@ def rows(*overrides: str) -> dict[str, RunRecord]:
         ("solver=midpoint", "solver.num_steps=3", "model.activation=softplus"),
         ("solver=bosh3", "model.layer=concat", "model.noise=rademacher"),
         ("solver=heun", "model.layer=plain", "model.T=0.5"),
+        ("solver=reversible_heun", "solver.num_steps=7"),
     ],
 )
 def test_on_the_same_steps_its_gradient_is_ours(overrides: tuple[str, ...]) -> None:
@@ -50,6 +51,27 @@ def test_on_the_same_steps_its_gradient_is_ours(overrides: tuple[str, ...]) -> N
         assert record.metrics["gradient_error_float64"] < 1e-12
         # Its own steps and float32: near, and not the same.
         assert 0 < record.metrics["gradient_error"] < 1e-2
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("solver=implicit_euler", "solver.num_steps=6"),
+        # XLA takes a minute for each of its functions.
+        pytest.param(
+            ("solver=kvaerno3", "solver.rtol=1e-3", "solver.newton_tol=1e-6"),
+            marks=pytest.mark.heavy,
+        ),
+    ],
+)
+def test_on_the_same_implicit_steps_its_gradient_is_ours(overrides: tuple[str, ...]) -> None:
+    found = cases("peer_traces=[tangent]", *overrides)
+    reference = Reference.of(BenchProblem.of(found[0].config))
+    (record,) = measure(found, HOW, reference)
+    assert record.status == "ok", record.error
+    # Both solve the equations nearly to rounding, whatever newton_tol the row has.
+    assert record.metrics["gradient_error_float64"] < 1e-10
+    assert 0 < record.metrics["gradient_error"] < 1e-2
 
 
 def test_a_row_holds_steps_memory_and_seconds() -> None:

@@ -26,6 +26,7 @@ SHAPES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "hamiltonian": (lambda: fields.Hamiltonian(4, [5, 6], gain=2.0), (3, 4)),
     "attention": (lambda: fields.Attention(8, 2, gain=2.0), (2, 5, 8)),
     "latent": (lambda: fields.Latent(3, [5, 6], gain=2.0), (4, 3)),
+    "stiff": (lambda: fields.Stiff(3, [5, 6], gain=2.0), (4, 3)),
 }
 
 
@@ -102,6 +103,15 @@ def test_a_gain_multiplies_weights_alone() -> None:
         torch.testing.assert_close(scaled.get_parameter(name), plain.get_parameter(name))
 
 
+def test_a_stiff_field_decays_at_known_rates() -> None:
+    torch.manual_seed(0)
+    module = fields.Stiff(4, [5], fastest=1e3)
+    rates = torch.linalg.eigvalsh(module.decay.detach().double())
+    expected = -torch.tensor([1e3, 1e2, 1e1, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(rates, expected, rtol=1e-4, atol=1e-3)
+    assert module.decay.detach().diag().abs().min() > 1.5  # no axis is one of the state's
+
+
 def records_of(name: str) -> dict[str, RunRecord]:
     """The rows of a problem of the smoke preset, with a loose tolerance."""
     [command] = [c for c in peers.smoke(None).commands if c.labels["data"] == name]  # pyright: ignore[reportArgumentType]
@@ -114,18 +124,25 @@ def records_of(name: str) -> dict[str, RunRecord]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", peers.USERS)
+@pytest.mark.parametrize(
+    "name",
+    # XLA takes long for an implicit solver.
+    [pytest.param(n, marks=[pytest.mark.heavy] * (n == "stiff")) for n in peers.USERS],
+)
 def test_all_software_solves_the_same_problem(name: str) -> None:
     pytest.importorskip("diffrax")
     pytest.importorskip("torchdiffeq")
     records = records_of(name)
-    assert set(records) == {"symplectic", "torchdiffeq", "torchdiffeq adjoint", "diffrax"}
+    others = set() if name == "stiff" else {"torchdiffeq", "torchdiffeq adjoint"}
+    assert set(records) == {"symplectic", "diffrax", *others}
     for record in records.values():
         assert record.status == "ok", record.error
         assert record.metrics["loss"] == pytest.approx(records["diffrax"].metrics["loss"], rel=1e-3)
-    exact = ("symplectic", "torchdiffeq", "diffrax")
-    for label in exact[: 2 if name == "latent" else 3]:
-        assert records[label].metrics["gradient_error_float64"] < 1e-12
+    own_outputs = {"diffrax"} if name == "latent" else set()
+    # The equations of implicit steps are solved to 1e-12, which is not all that there is to them.
+    tolerance = 1e-10 if name == "stiff" else 1e-12
+    for label in records.keys() - {"torchdiffeq adjoint"} - own_outputs:
+        assert records[label].metrics["gradient_error_float64"] < tolerance, label
 
 
 def test_every_problem_has_a_configuration_of_its_own() -> None:

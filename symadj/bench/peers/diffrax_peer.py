@@ -22,8 +22,8 @@ from symadj.bench.peers.jax_energy import JaxEnergy
 from symadj.bench.peers.jax_flow import JaxFlow
 from symadj.bench.peers.jax_solve import JaxProblem, Solves, Stepping, adaptive, on_grid
 from symadj.bench.problem import BenchProblem
-from symadj.bench.replay import Grid
-from symadj.errors import IncompatibleError, MaxStepsExceeded
+from symadj.bench.replay import Grid, exact
+from symadj.errors import IncompatibleError, MaxStepsExceeded, NewtonError, SolveError
 from symadj.meters.live_bytes import over_budget
 from symadj.meters.meter import Meter
 from symadj.tasks.density import Density
@@ -45,6 +45,7 @@ class DiffraxCandidate:
         IncompatibleError: another model or task, a solver that diffrax does not have, or a device
             other than the CPU.
         MaxStepsExceeded: a solve does not reach its end.
+        NewtonError: the equations of a fixed step are not solved.
     """
 
     def __init__(self, problem: BenchProblem, peer: Peer) -> None:
@@ -98,11 +99,18 @@ class DiffraxCandidate:
         return {"meter": "xla", "peak_bytes": peak, **{f"{part}_bytes": None for part in parts}}
 
     def replayed(self, grids: Sequence[Grid]) -> Tensor:
-        """The gradient in float64 on the given steps."""
+        """The gradient in float64 on the given steps.
+
+        Raises:
+            NewtonError: the equations of one of them are not solved.
+        """
+        solver = exact(self.solver)
         with precision(torch.float64):
-            loss = self.jax.loss([on_grid(grid) for grid in grids])
+            loss = self.jax.loss([on_grid(solver, grid) for grid in grids])
             inputs = self.jax.inputs(self.problem)
-            gradient, _ = jax.jit(jax.grad(loss, has_aux=True))(*inputs)
+            gradient, solves = jax.jit(jax.grad(loss, has_aux=True))(*inputs)
+            if not all(bool(ended) for ended in solves.ended):
+                raise _unfinished(solves, NewtonError)
             return _flat(gradient, self.problem.parts.model)
 
     def _compile(self) -> Any:
@@ -110,7 +118,7 @@ class DiffraxCandidate:
         free = self._stepping(self.solver.max_steps)
         _, solves = jax.jit(self.jax.loss([free] * self.jax.solves))(*self._inputs)
         if not all(bool(ended) for ended in solves.ended):
-            raise _step_limit(solves)
+            raise _unfinished(solves, MaxStepsExceeded if self.solver.adaptive else NewtonError)
         bounded = [self._stepping(int(steps)) for steps in solves.steps]
         step = jax.value_and_grad(self.jax.loss(bounded), has_aux=True)
         return jax.jit(step).lower(*self._inputs).compile()
@@ -118,8 +126,15 @@ class DiffraxCandidate:
     def _stepping(self, max_steps: int) -> Stepping:
         solver = self.solver
         if solver.adaptive:
-            return adaptive(solver.rtol, solver.atol, solver.first_step, max_steps)
-        return on_grid(solver.fixed_grid(0.0, self.jax.T))
+            return adaptive(
+                solver.method,
+                solver.rtol,
+                solver.atol,
+                max_steps,
+                solver.first_step,
+                solver.newton_tol,
+            )
+        return on_grid(solver, solver.fixed_grid(0.0, self.jax.T))
 
 
 def _in_jax(problem: BenchProblem, tangent: bool) -> JaxProblem:
@@ -142,10 +157,10 @@ _PROBLEMS: dict[type[Any], Callable[[BenchProblem, bool], JaxProblem]] = {
 }
 
 
-def _step_limit(solves: Solves) -> MaxStepsExceeded:
+def _unfinished(solves: Solves, kind: type[SolveError]) -> SolveError:
     steps, accepted = (int(sum(counts)) for counts in (solves.steps, solves.accepted))
     unknown = float("nan")
-    return MaxStepsExceeded(
+    return kind(
         "diffrax did not reach the end of a solve",
         phase="forward",
         t=unknown,

@@ -16,7 +16,6 @@ from symadj.bench.peers.jax_solve import (
     array,
     arrays,
     solve,
-    solver_of,
 )
 from symadj.bench.problem import BenchProblem
 from symadj.errors import IncompatibleError
@@ -37,7 +36,7 @@ class JaxEnergy:
             it is jax.grad of the energy.
 
     Raises:
-        IncompatibleError: another model, more than one interval, or another solver.
+        IncompatibleError: another model, or more than one interval.
     """
 
     solves = 1
@@ -49,7 +48,6 @@ class JaxEnergy:
         if not isinstance(task, Physics) or task.dt is None or task.horizon != 1:
             raise IncompatibleError("the peer diffrax needs task.horizon=1.")
         self.T = task.dt
-        self.solver = solver_of(problem.parts.integrator.solver.method)
         self._of_gradient = _STRUCTURES[model.structure]
         self._dx = model.dx
         self._gradient = (_written_out if formula else _by_autograd)(model.energy)
@@ -71,7 +69,7 @@ class JaxEnergy:
         (how,) = stepping
 
         def value(params: Params, windows: Any) -> tuple[Any, Solves]:
-            end, told = solve(self.field, self.solver, self.T, windows[:, 0], params, how)
+            end, told = solve(self.field, self.T, windows[:, 0], params, how)
             return (((end - windows[:, 1]) / self.T) ** 2).mean(), Solves.of([told])
 
         return value

@@ -17,7 +17,6 @@ from symadj.bench.peers.jax_solve import (
     array,
     arrays,
     solve,
-    solver_of,
 )
 from symadj.bench.problem import BenchProblem
 from symadj.errors import IncompatibleError
@@ -37,7 +36,7 @@ class JaxFlow:
             from a reverse-mode pass.
 
     Raises:
-        IncompatibleError: another model, further terms of the loss, or another solver.
+        IncompatibleError: another model, or further terms of the loss.
     """
 
     def __init__(self, problem: BenchProblem, tangent: bool) -> None:
@@ -53,7 +52,6 @@ class JaxFlow:
             _network(f"networks.{k}.layers", network) for k, network in enumerate(model.networks)
         ]
         self.solves = len(self.networks)
-        self.solver = solver_of(problem.parts.integrator.solver.method)
         self.trace = _forward_mode if tangent else _reverse_mode
 
     def inputs(self, problem: BenchProblem) -> tuple[Params, Any, list[Any]]:
@@ -75,7 +73,7 @@ class JaxFlow:
             for network, e, how in zip(self.networks, noise, stepping, strict=True):
                 y0 = (z, jnp.zeros(len(z), z.dtype))
                 field = self._field(network, e)
-                (z, change), told = solve(field, self.solver, self.T, y0, params, how)
+                (z, change), told = solve(field, self.T, y0, params, how)
                 total = total + change
                 tolds.append(told)
             log_normal = -0.5 * ((z**2).sum(1) + z.shape[1] * np.log(2 * np.pi))

@@ -8,17 +8,20 @@ from typing import Any, NamedTuple, Protocol
 import diffrax  # pyright: ignore[reportMissingImports]
 import jax  # pyright: ignore[reportMissingImports]
 import jax.numpy as jnp  # pyright: ignore[reportMissingImports]
+import optimistix  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
 from symadj.bench.cases import STAND_INS
 from symadj.bench.problem import BenchProblem
 from symadj.errors import IncompatibleError
+from symadj.ode.newton import KAPPA, MAX_NEWTON
+from symadj.ode.settings import SolverSettings
 
 Params = Mapping[str, Any]
 Stepping = Mapping[str, Any]
-"""What tells diffrax how to step: the arguments of `diffeqsolve` by name."""
+"""What tells diffrax how to step: the arguments of `diffeqsolve` by name, its solver among them."""
 
-SOLVERS = {
+EXPLICIT = {
     "dopri5": diffrax.Dopri5,
     "dopri8": diffrax.Dopri8,
     "tsit5": diffrax.Tsit5,
@@ -26,8 +29,15 @@ SOLVERS = {
     "heun": diffrax.Heun,
     "midpoint": diffrax.Midpoint,
     "euler": diffrax.Euler,
+    "reversible_heun": diffrax.ReversibleHeun,
 }
 """Our solvers that diffrax has too, and what stands in for one that it lacks."""
+IMPLICIT = {
+    "implicit_euler": diffrax.ImplicitEuler,
+    "kvaerno3": diffrax.Kvaerno3,
+    "kvaerno5": diffrax.Kvaerno5,
+}
+"""Those whose steps solve equations, for which they take a root finder."""
 
 
 class Solves(NamedTuple):
@@ -73,24 +83,31 @@ class JaxProblem(Protocol):
         ...
 
 
-def solver_of(method: str) -> Any:
+def _solver_of(method: str, root_finder: Any, iterations: int) -> Any:
     """diffrax's solver, or the one that stands in for it.
+
+    Args:
+        method: ours.
+        root_finder: of an implicit one.
+        iterations: that it may take for a stage.
 
     Raises:
         IncompatibleError: it has neither.
     """
+    if method in IMPLICIT:
+        return IMPLICIT[method](root_finder=root_finder, root_find_max_steps=iterations)
     name = STAND_INS.get(method, method)
-    if name not in SOLVERS:
-        known = [ours for ours in (*SOLVERS, *STAND_INS) if ours not in STAND_INS.values()]
+    if name not in EXPLICIT:
+        names = (*EXPLICIT, *STAND_INS, *IMPLICIT)
+        known = [ours for ours in names if ours not in STAND_INS.values()]
         raise IncompatibleError(
             f"the peer diffrax has no solver {method!r}; it has {', '.join(known)}."
         )
-    return SOLVERS[name]()
+    return EXPLICIT[name]()
 
 
 def solve(
     field: Callable[..., Any],
-    solver: Any,
     T: float,
     y0: Any,
     params: Params,
@@ -100,9 +117,8 @@ def solve(
     """y(T) of dy/dt = field(t, y, params), y(0) = y0, or y at each of the times."""
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(field),
-        solver,
-        0.0,
-        T,
+        t0=0.0,
+        t1=T,
         y0=y0,
         args=params,
         saveat=diffrax.SaveAt(t1=True) if times is None else diffrax.SaveAt(ts=jnp.asarray(times)),
@@ -116,18 +132,68 @@ def solve(
     return ys, Solves(counts["num_steps"], counts["num_accepted_steps"], ended)
 
 
-def adaptive(rtol: float, atol: float, first: float | None, max_steps: int) -> Stepping:
-    """Adaptive steps under symadj's norm: the largest of the root mean squares of the parts."""
+def adaptive(
+    method: str,
+    rtol: float,
+    atol: float,
+    max_steps: int,
+    first_step: float | None = None,
+    newton_tol: float | None = None,
+) -> Stepping:
+    """Adaptive steps under symadj's norm: the largest of the root mean squares of the parts.
+
+    The equations of implicit steps are solved as diffrax has it: simplified Newton iterations with
+    the Jacobian of the step's first implicit stage, 10 at most, to 0.01 times the tolerances and
+    in the norm of the step control. That is symadj's default too, except that diffrax measures the
+    correction of f, and symadj that of the state.
+
+    Args:
+        method: ours.
+        rtol, atol, first_step: as `SolverSettings` has them.
+        max_steps: attempted ones that there is room for.
+        newton_tol: in place of 0.01 rtol (0.01 atol where rtol is 0).
+
+    Raises:
+        IncompatibleError: diffrax does not have the method.
+    """
+    given = {} if newton_tol is None else {"kappa": newton_tol / (rtol or atol)}
+    chord = diffrax.with_stepsize_controller_tols(diffrax.VeryChord)(**given)
     return {
-        "dt0": first,
+        "solver": _solver_of(method, chord, 10),
+        "dt0": first_step,
         "stepsize_controller": diffrax.PIDController(rtol=rtol, atol=atol, norm=_norm),
         **_bounded(max_steps),
     }
 
 
-def on_grid(times: Sequence[float]) -> Stepping:
-    """Exactly these steps."""
+def on_grid(settings: SolverSettings, times: Sequence[float]) -> Stepping:
+    """Exactly these steps.
+
+    No step can be tried again with half its length, and there is no step control to take
+    tolerances from. So the equations of implicit steps are solved by Newton's method with a
+    Jacobian at every iterate, until the error of f is at most newton_tol (|f| + atol / rtol) in
+    the norm of `adaptive`; newton_tol where rtol is 0. Of a newton_tol below the root of the
+    machine precision the root is taken: one more correction, and there is nothing but rounding,
+    which in stiff directions diffrax would take for divergence.
+
+    Args:
+        settings: whose method, tolerances and options of implicit methods hold.
+        times: of the steps.
+
+    Raises:
+        IncompatibleError: diffrax does not have the method.
+    """
+    rtol, atol = settings.rtol, settings.atol
+    root = float(jnp.finfo(jnp.result_type(float)).eps) ** 0.5
+    newton = optimistix.Newton(
+        rtol=1.0 if rtol else 0.0,
+        atol=atol / rtol if rtol else 1.0,
+        norm=_norm,
+        kappa=max(settings.newton_tol or KAPPA * (rtol or atol), root),
+        cauchy_termination=False,
+    )
     return {
+        "solver": _solver_of(settings.method, newton, settings.max_newton or MAX_NEWTON),
         "dt0": None,
         "stepsize_controller": diffrax.StepTo(jnp.asarray(times)),
         **_bounded(len(times) - 1),
