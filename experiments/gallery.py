@@ -54,6 +54,8 @@ MEASURES: Mapping[str, Sequence[str]] = {
     "bench/traces": (*SOLVES, *MODELS, *COSTS),
     "digits": (*SOLVES, *MODELS, *TRAINS),
     "gallery/checkerboard": (*SOLVES, *MODELS, *TRAINS),
+    "mnist5k_flow": (*SOLVES, *MODELS, *TRAINS),
+    "inpainting": (*SOLVES, *MODELS, *TRAINS, "symadj/guide"),
     "kdv_training": (*SOLVES, *MODELS, *TRAINS),
 }
 """By folder the files whose changes make its records old; those that only draw are none."""
@@ -61,6 +63,11 @@ SHOWS = {
     "bench/traces/bars": "Time and peak memory with a flow's trace by tangents, or by a "
     "reverse-mode pass inside the field.",
     "digits/samples": "64 handwritten digits beside 64 samples of a trained flow.",
+    "mnist5k_flow/samples": "Handwritten digits of 28x28 pixels, ten of each class, beside samples "
+    "of a U-Net trained by flow matching.",
+    "inpainting/before_after": "Samples of that U-Net from the same noise before and after the "
+    "noise was moved by exact gradients through the sampler, so that their upper halves fit those "
+    "given; the lower halves are the sampler's own.",
     "gallery/checkerboard/density": "Points of the checkerboard, samples of a trained flow and its "
     "density.",
     "kdv_training/space_time": "A test trajectory of KdV, the roll-out of the trained energy "

@@ -29,7 +29,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/common.sh
 
 ALL=(table1 table2 table3 table4 tolerance likelihood times rounding steps peers controllers
-  stiff events zoo guidance bench/traces digits gallery/checkerboard)
+  stiff events zoo guidance bench/traces digits gallery/checkerboard mnist5k_flow inpainting)
 PEERS='peers=[torchdiffeq,diffrax]'
 
 main() {
@@ -121,12 +121,17 @@ command_of() {
     gallery/checkerboard)
       COMMAND=(train data=toy2d data.name=checkerboard optim=adam optim.lr=5e-3 train.ema=0.995
         train.steps=4000 train.max_seconds=null) ;;
+    mnist5k_flow) COMMAND=(train experiment=mnist5k_flow threads=1) ;;
+    inpainting)
+      COMMAND=(guide "$OUT/mnist5k_flow" goal=inpaint goal.mask=upper n=20 way.evaluations=40
+        solver=heun solver.num_steps=20 grad=symplectic threads=1) ;;
     likelihood) COMMAND=("experiments/likelihood.py" --out "$OUT/likelihood" "${data[@]}") ;;
     table4) COMMAND=("experiments/table4.py" --out "$OUT/table4" --full) ;;
     *) COMMAND=("experiments/$1.py" --out "$OUT/$1") ;;
   esac
   case ${COMMAND[0]} in
     bench | train) COMMAND+=("name=${1##*/}" "out=$(dirname "$OUT/$1")") ;;
+    guide) COMMAND+=("out=$OUT/$1") ;;
     *) at_once "$1" || COMMAND+=("${KEEP[@]}") ;;
   esac
 }
@@ -136,13 +141,20 @@ at_once() {
   [[ " table1 controllers stiff events zoo guidance " == *" $1 "* ]]
 }
 
+# Whether a result is one run, with its own directory.
+one_run() {
+  [[ " digits gallery/checkerboard mnist5k_flow inpainting " == *" $1 "* ]]
+}
+
 # Whether a result is finished.
 finished() {
-  case $1 in
-    bench/*) [[ -f $OUT/$1/records.json ]] ;;
-    digits | gallery/*) grep -qs '"status": "ok"' "$OUT/$1/record.json" ;;
-    *) grep -qs '"missing": 0,' "$OUT/$1/records.json" ;;
-  esac
+  if one_run "$1"; then
+    grep -qs '"status": "ok"' "$OUT/$1/record.json"
+  elif [[ $1 == bench/* ]]; then
+    [[ -f $OUT/$1/records.json ]]
+  else
+    grep -qs '"missing": 0,' "$OUT/$1/records.json"
+  fi
 }
 
 # Sets COST to the seconds of what is left of a result, UNKNOWN to the commands that nobody has timed.
@@ -152,7 +164,7 @@ estimate() {
   if finished "$1"; then return; fi
   command_of "$1"
   case ${COMMAND[0]} in
-    bench | train) read -r COST UNKNOWN < <("$PY" - "$RESULTS/$1" <<'PYTHON'
+    bench | train | guide) read -r COST UNKNOWN < <("$PY" - "$RESULTS/$1" <<'PYTHON'
 import json, pathlib, sys
 
 folder = pathlib.Path(sys.argv[1])
@@ -241,6 +253,10 @@ run_one() {
   echo "== $1 (after $(duration "$SECONDS"))"
   case ${COMMAND[0]} in
     train) run_training "$1" ;;
+    guide)
+      finished mnist5k_flow && fits "$1" || return 1
+      rm -rf "${OUT:?}/$1"
+      "$PY" -m symadj.cli.guide "${COMMAND[@]:1}" ;;
     experiments/*)
       if at_once "$1"; then
         fits "$1" && "$PY" "${COMMAND[@]}"
@@ -310,10 +326,8 @@ install_result() {
     how='not finished, copied'
   fi
   mkdir -p "$to"
-  case $1 in
-    digits | gallery/*) copy_run "$from" "$to" ;;
-    *) find "$from" -maxdepth 1 -type f -exec cp {} "$to" \; ;;
-  esac
+  if one_run "$1"; then copy_run "$from" "$to"
+  else find "$from" -maxdepth 1 -type f -exec cp {} "$to" \;; fi
   echo "$1: $how to $to"
 }
 
