@@ -55,7 +55,7 @@ MEASURES: Mapping[str, Sequence[str]] = {
     "digits": (*SOLVES, *MODELS, *TRAINS),
     "gallery/checkerboard": (*SOLVES, *MODELS, *TRAINS),
     "mnist5k_flow": (*SOLVES, *MODELS, *TRAINS),
-    "inpainting": (*SOLVES, *MODELS, *TRAINS, "symadj/guide"),
+    "superres": (*SOLVES, *MODELS, *TRAINS, "symadj/guide"),
     "kdv_training": (*SOLVES, *MODELS, *TRAINS),
 }
 """By folder the files whose changes make its records old; those that only draw are none."""
@@ -65,9 +65,9 @@ SHOWS = {
     "digits/samples": "64 handwritten digits beside 64 samples of a trained flow.",
     "mnist5k_flow/samples": "Handwritten digits of 28x28 pixels, ten of each class, beside samples "
     "of a U-Net trained by flow matching.",
-    "inpainting/before_after": "Samples of that U-Net from the same noise before and after the "
-    "noise was moved by exact gradients through the sampler, so that their upper halves fit those "
-    "given; the lower halves are the sampler's own.",
+    "superres/before_after": "Samples of that U-Net from the same noise before and after the noise "
+    "was moved by exact gradients through the sampler, so that they look like the given 7x7 pixels "
+    "when they are as coarse.",
     "gallery/checkerboard/density": "Points of the checkerboard, samples of a trained flow and its "
     "density.",
     "kdv_training/space_time": "A test trajectory of KdV, the roll-out of the trained energy "

@@ -29,7 +29,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/common.sh
 
 ALL=(table1 table2 table3 table4 tolerance likelihood times rounding steps peers controllers
-  stiff events zoo guidance bench/traces digits gallery/checkerboard mnist5k_flow inpainting)
+  stiff events zoo guidance bench/traces digits gallery/checkerboard mnist5k_flow superres)
 PEERS='peers=[torchdiffeq,diffrax]'
 
 main() {
@@ -122,8 +122,8 @@ command_of() {
       COMMAND=(train data=toy2d data.name=checkerboard optim=adam optim.lr=5e-3 train.ema=0.995
         train.steps=4000 train.max_seconds=null) ;;
     mnist5k_flow) COMMAND=(train experiment=mnist5k_flow threads=1) ;;
-    inpainting)
-      COMMAND=(guide "$OUT/mnist5k_flow" goal=inpaint goal.mask=upper n=20 way.evaluations=40
+    superres)
+      COMMAND=(guide "$OUT/mnist5k_flow" goal=superres goal.factor=4 n=20 way.evaluations=80
         solver=heun solver.num_steps=20 grad=symplectic threads=1) ;;
     likelihood) COMMAND=("experiments/likelihood.py" --out "$OUT/likelihood" "${data[@]}") ;;
     table4) COMMAND=("experiments/table4.py" --out "$OUT/table4" --full) ;;
@@ -143,7 +143,7 @@ at_once() {
 
 # Whether a result is one run, with its own directory.
 one_run() {
-  [[ " digits gallery/checkerboard mnist5k_flow inpainting " == *" $1 "* ]]
+  [[ " digits gallery/checkerboard mnist5k_flow superres " == *" $1 "* ]]
 }
 
 # Whether a result is finished.
