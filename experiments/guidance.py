@@ -25,6 +25,7 @@ from guidance_points import CLASSES, LOOSE, PIXELS, REVERSIBLE, SOLVER, Plan, me
 from harness import Drawn, Results, Sheet
 from harness.at_once import AtOnce, main
 from harness.figures import draw_points
+from harness.paired import mean_with_interval
 from symadj.figures.guide import image_sheets
 from symadj.figures.panels import legend_above, log_if_wide, panel_grid
 from symadj.figures.style import Style, dress, styles_of
@@ -200,15 +201,29 @@ def success_table(reached: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdicts(reached: pd.DataFrame) -> list[str]:
-    """Whether the exact gradient reaches more than the others, goal by goal."""
+    """What the exact gradient reaches more than the others, sample by sample, goal by goal."""
     told = []
     good = where(reached, reached["status"] == "ok")
     for goal, n in dict.fromkeys(zip(good["goal"], good["N"], strict=True)):
         own = where(good, (good["goal"] == goal) & (good["N"] == n))
-        best = own.sort_values("value").drop_duplicates("grad", keep="last").set_index("grad")
-        parts = [f"{name} {METRICS[str(goal)][1].format(v)}" for name, v in best["value"].items()]
-        told.append(f"{goal}, N = {n:.0f}, the best of each: {'; '.join(reversed(parts))}.")
+        # The last one of a method is that of its largest budget.
+        last = own.drop_duplicates("grad", keep="last").set_index("grad")["values"]
+        parts = [
+            f"{one} less {other} {mean_with_interval(np.subtract(last[one], last[other]).tolist())}"
+            for one, other in PAIRS
+            if one in last and other in last
+        ]
+        told.append(f"{goal}, N = {n:.0f}, on the same noise, largest budgets: {'; '.join(parts)}.")
     return told
+
+
+PAIRS = (
+    ("source, exact", "source, continuous adjoint"),
+    ("step n=4, exact", "step n=4, continuous adjoint"),
+    ("step n=4, exact", "step n=0, one-step estimate"),
+    ("source, exact", "step n=0, one-step estimate"),
+)
+"""Methods of `guidance_points.methods` that are compared."""
 
 
 def cost_figure(costs: pd.DataFrame) -> Figure:

@@ -311,7 +311,10 @@ def best(parts: Parts, method: Method, sampler: Sampler, aim: Aim, plan: Plan) -
 
 
 def reached(way: Way, sampler: Sampler, aim: Aim, x0: Tensor) -> Point:
-    """The metric's mean over the samples with its interval, and the uses of the network."""
+    """The metric's mean over the samples with its interval, and the uses of the network.
+
+    The samples' own values too: they start from the same noise in every method.
+    """
     sampler.integrator.take_stats()
     used: list[int] = []
 
@@ -333,6 +336,7 @@ def reached(way: Way, sampler: Sampler, aim: Aim, x0: Tensor) -> Point:
         "low": low,
         "high": high,
         "samples": len(values),
+        "values": [float(f"{v:.6g}") for v in values],
         "loss": float(guided.losses.mean()),
         "evaluations": sum(used),
     }
