@@ -29,7 +29,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/common.sh
 
 ALL=(table1 table2 table3 table4 tolerance likelihood times rounding steps peers controllers
-  stiff events zoo guidance bench/traces digits gallery/checkerboard mnist5k_flow superres)
+  stiff events zoo guidance bench/traces digits gallery/checkerboard mnist5k_flow superres
+  stiff_training/van_der_pol stiff_training/robertson)
 PEERS='peers=[torchdiffeq,diffrax]'
 
 main() {
@@ -121,7 +122,7 @@ command_of() {
     gallery/checkerboard)
       COMMAND=(train data=toy2d data.name=checkerboard optim=adam optim.lr=5e-3 train.ema=0.995
         train.steps=4000 train.max_seconds=null) ;;
-    mnist5k_flow) COMMAND=(train experiment=mnist5k_flow threads=1) ;;
+    mnist5k_flow | stiff_training/*) COMMAND=(train "experiment=${1##*/}" threads=1) ;;
     superres)
       COMMAND=(guide "$OUT/mnist5k_flow" goal=superres goal.factor=4 n=20 way.evaluations=80
         solver=heun solver.num_steps=20 grad=symplectic threads=1) ;;
@@ -143,7 +144,7 @@ at_once() {
 
 # Whether a result is one run, with its own directory.
 one_run() {
-  [[ " digits gallery/checkerboard mnist5k_flow superres " == *" $1 "* ]]
+  [[ " digits mnist5k_flow superres " == *" $1 "* || $1 == gallery/* || $1 == stiff_training/* ]]
 }
 
 # Whether a result is finished.
