@@ -70,10 +70,6 @@ SHOWS = {
     "superres/before_after": "Samples of that U-Net from the same noise before and after the noise "
     "was moved by exact gradients through the sampler, so that they look like the given 7x7 pixels "
     "when they are as coarse.",
-    "stiff_training/van_der_pol/phase_portrait": "Van der Pol's oscillator, damping 1,000: a "
-    "test trajectory, and its roll-out with the damping that was learnt from a wrong one.",
-    "stiff_training/robertson/time_series": "Robertson's reactions: a test trajectory, and its "
-    "roll-out with the rate constants that were learnt from wrong ones.",
     "gallery/checkerboard/density": "Points of the checkerboard, samples of a trained flow and its "
     "density.",
     "kdv_training/space_time": "A test trajectory of KdV, the roll-out of the trained energy "
