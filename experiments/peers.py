@@ -19,6 +19,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -48,12 +49,32 @@ IMPLICIT_GRADS = ("symplectic", "symplectic_stages", "backprop", "checkpoint", "
 """Those of an implicit solver: the exact ones."""
 PEERS = ("torchdiffeq", "diffrax")
 THREADS = 2
+
+
+class Rows(NamedTuple):
+    """Which rows a problem has.
+
+    Attributes:
+        grads: methods of symadj.
+        more: its rows with settings of their own.
+        packages: other software.
+    """
+
+    grads: Sequence[str]
+    more: Mapping[str, Sequence[str]]
+    packages: Sequence[str]
+
+
+OWN = Rows(GRADS, ROWS, PEERS)
+USER = Rows(GRADS, {**ROWS, **USER_ROWS}, PEERS)
+IMPLICIT = Rows(IMPLICIT_GRADS, {}, ("diffrax",))
 TITLES = {
     "toy": "toy: d = 2, 64-64-64 tanh, batch 100, dopri5, float32",
     "GAS": "GAS: d = 8, 160-160-160 tanh, batch 1,000, dopri5, float32",
     "MINIBOONE": "MINIBOONE: d = 43, 860-860 softplus, batch 1,000, dopri5, float32",
     "KdV": "KdV: energy of 200-200 channels on 50 points, batch 200, dop853, float64",
 }
+STIFF = "stiff"
 USERS = {
     "cnf_gas": "cnf_gas: d = 8, 160-160-160 tanh, batch 1,000, the trace by autograd in the field",
     "cnf_toy": "cnf_toy: d = 2, 64-64-64 tanh, batch 100, the trace by autograd in the field",
@@ -61,7 +82,7 @@ USERS = {
     "hnn": "hnn: d = 4, 200-200 tanh, batch 200, the energy's gradient by autograd in the field",
     "attention": "attention: 64 tokens of width 64, 4 heads, LayerNorm, GELU, batch 16",
     "latent": "latent: d = 20, 100-100 tanh, batch 50, 100 output times",
-    "stiff": "stiff: 16 systems of 8 variables, rates 1 to 10⁴, 64 tanh, kvaerno5, float64",
+    STIFF: "stiff: 16 systems of 8 variables, rates 1 to 10⁴, 64 tanh, kvaerno5, float64",
 }
 """Problems as users write them, each an experiment in `CONFIGS`: dopri5, float32, but for stiff."""
 CONFIGS = Path(users.__file__).parent / "configs"
@@ -143,8 +164,7 @@ def command(
     overrides: Sequence[str],
     repeats: int,
     seconds: float,
-    more: Mapping[str, Sequence[str]] | None = None,
-    implicit: bool = False,
+    rows: Rows = OWN,
 ) -> Command:
     """All rows of a problem.
 
@@ -153,20 +173,16 @@ def command(
         overrides: that make it.
         repeats: timed evaluations of every row.
         seconds: in all, about.
-        more: rows besides those of every problem.
-        implicit: whether its solver is, for which there are other rows and no torchdiffeq.
+        rows: that it has.
     """
-    own = {} if implicit else {**ROWS, **(more or {})}
-    grads = IMPLICIT_GRADS if implicit else GRADS
-    packages = [package for package in PEERS if not implicit or package != "torchdiffeq"]
-    rows = ",".join(f"{label}:{list(changes)!r}" for label, changes in own.items())
+    own = ",".join(f"{label}:{list(changes)!r}" for label, changes in rows.more.items())
     return Command(
         "bench",
         (
             *overrides,
-            f"grads=[{','.join(grads)}]",
-            *((f"rows={{{rows}}}",) if rows else ()),
-            f"peers=[{','.join(packages)}]",
+            f"grads=[{','.join(rows.grads)}]",
+            *((f"rows={{{own}}}",) if own else ()),
+            f"peers=[{','.join(rows.packages)}]",
             "profile=true",
             f"repeats={repeats}",
             f"threads={THREADS}",
@@ -180,9 +196,8 @@ def command(
 def user_command(name: str, repeats: int, seconds: float, *overrides: str) -> Command:
     """All rows of a problem of `USERS`; arguments as `command` has them."""
     chosen = (f"experiment={name}", "peer_traces=[tangent]", *overrides)
-    implicit = name == "stiff"
-    own = command(name, chosen, repeats, seconds, USER_ROWS, implicit)
-    return replace(own, config_dir=CONFIGS)
+    rows = IMPLICIT if name == STIFF else USER
+    return replace(command(name, chosen, repeats, seconds, rows), config_dir=CONFIGS)
 
 
 def cpu(_: Namespace) -> Preset:
@@ -199,7 +214,7 @@ def cpu(_: Namespace) -> Preset:
             user_command("hnn", 7, 70.0),
             user_command("attention", 5, 180.0),
             user_command("latent", 15, 60.0),
-            user_command("stiff", 5, 300.0),
+            user_command(STIFF, 5, 300.0),
         ],
         [
             "symadj's models: fresh weights; synthetic mixtures of the sizes of FFJORD's toy sets, "
@@ -217,7 +232,7 @@ TINY: Mapping[str, Sequence[str]] = {
     "hnn": (*LOOSE, "model.hidden=[4]"),
     "attention": (*LOOSE, "data.shape=[3,4]", "model.width=4", "model.heads=2"),
     "latent": (*LOOSE, "data.shape=[3]", "model.hidden=[4]", "data.outputs=3"),
-    "stiff": (*LOOSE, "data.shape=[3]", "model.hidden=[4]"),
+    STIFF: (*LOOSE, "data.shape=[3]", "model.hidden=[4]"),
 }
 
 
@@ -278,7 +293,7 @@ def notes_of(name: str, runs: pd.DataFrame) -> list[str]:
         for key in ("model.gain", "solver.rtol", "solver.atol")
     }
     more = [NOTE_OUTPUTS] if name == "latent" else []
-    problem = NOTE_STIFF if name == "stiff" else NOTE_USERS
+    problem = NOTE_STIFF if name == STIFF else NOTE_USERS
     return [*NOTES, problem.format(**settings), *more]
 
 
@@ -290,7 +305,8 @@ def order() -> list[str]:
 
 def own_rows() -> tuple[str, ...]:
     """Those of symadj, over all problems."""
-    return tuple(dict.fromkeys((*GRADS, *IMPLICIT_GRADS, *ROWS, *USER_ROWS)))
+    kinds = (OWN, USER, IMPLICIT)
+    return tuple(dict.fromkeys(label for rows in kinds for label in (*rows.grads, *rows.more)))
 
 
 def table_of(runs: pd.DataFrame) -> pd.DataFrame:
