@@ -164,7 +164,7 @@ def command(
     overrides: Sequence[str],
     repeats: int,
     seconds: float,
-    rows: Rows = OWN,
+    rows: Rows,
 ) -> Command:
     """All rows of a problem.
 
@@ -204,10 +204,10 @@ def cpu(_: Namespace) -> Preset:
     """The published sizes; there is nothing to reduce."""
     return Preset(
         [
-            command("toy", ("experiment=toy_sized",), 41, 110.0),
-            command("GAS", ("experiment=gas_sized",), 15, 150.0),
-            command("MINIBOONE", ("experiment=miniboone_sized",), 5, 380.0),
-            command("KdV", ("experiment=kdv",), 5, 280.0),
+            command("toy", ("experiment=toy_sized",), 41, 110.0, OWN),
+            command("GAS", ("experiment=gas_sized",), 15, 150.0, OWN),
+            command("MINIBOONE", ("experiment=miniboone_sized",), 5, 380.0, OWN),
+            command("KdV", ("experiment=kdv",), 5, 280.0, OWN),
             user_command("cnf_gas", 5, 180.0),
             user_command("cnf_toy", 15, 60.0),
             user_command("conv", 3, 700.0),
@@ -242,8 +242,8 @@ def smoke(_: Namespace) -> Preset:
     waves = ("experiment=kdv", "data.trajectories=2", "data.steps=4", "model.hidden=[4,4]")
     return Preset(
         [
-            command("toy", (*flow, "solver.rtol=1e-3", "solver.atol=1e-3"), 2, 20.0),
-            command("KdV", (*waves, "train.batch_size=2"), 2, 30.0),
+            command("toy", (*flow, "solver.rtol=1e-3", "solver.atol=1e-3"), 2, 20.0, OWN),
+            command("KdV", (*waves, "train.batch_size=2"), 2, 30.0, OWN),
             *(user_command(name, 2, 30.0, *TINY[name]) for name in USERS),
         ],
         ["Tiny networks; no result."],

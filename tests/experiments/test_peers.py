@@ -76,7 +76,7 @@ def test_the_fastest_of_several_rows_is_the_one_whose_memory_counts() -> None:
 
 def test_a_row_with_settings_of_its_own_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     changes = ["grad=symplectic", "solver.rtol=1e-2"]
-    monkeypatch.setattr(peers, "ROWS", {"symplectic_loose": changes})
+    monkeypatch.setattr(peers, "OWN", peers.OWN._replace(more={"symplectic_loose": changes}))
     (command, *_) = peers.smoke(None).commands  # pyright: ignore[reportArgumentType]
     config = APPS["bench"].configuration(command.full_overrides(Path("out")))
     (group,) = groups(config, bench_settings(config))
@@ -99,11 +99,11 @@ def test_tables_and_a_figure_of_every_problem(
 ) -> None:
     pytest.importorskip("torchdiffeq")
     monkeypatch.setenv("SYMADJ_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(peers, "GRADS", ("symplectic",))
     # Compilers would take seconds for each row.
-    monkeypatch.setattr(peers, "ROWS", {})
-    monkeypatch.setattr(peers, "USER_ROWS", {})
-    monkeypatch.setattr(peers, "PEERS", ("torchdiffeq",))
+    few = peers.Rows(("symplectic",), {}, ("torchdiffeq",))
+    for kind in ("OWN", "USER"):
+        monkeypatch.setattr(peers, kind, few)
+    monkeypatch.setattr(peers, "IMPLICIT", few._replace(packages=()))
     out = tmp_path / "out"
     assert main(peers.EXPERIMENT, ["--preset", "smoke", "--out", str(out)]) == 0
     names = {path.name for path in out.iterdir()}
