@@ -23,7 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 README = "README.md"
 SOLVES = ("symadj/ode", "symadj/grad", "symadj/calls")
 MODELS = ("symadj/models", "symadj/tasks", "symadj/data", "configs")
-COSTS = ("symadj/bench", "symadj/meters")
+NO_JAX = tuple(f":!symadj/bench/peers/{name}.py" for name in ("diffrax_peer", "jax_*"))
+"""In git's words: all but these files."""
+COSTS = ("symadj/bench", "symadj/meters", *NO_JAX)
+BESIDE_JAX = ("symadj/bench", "symadj/meters")
 TRAINS = ("symadj/run",)
 FLOWS = ("experiments/{name}.py", *SOLVES, *MODELS, *COSTS)
 MEASURES: Mapping[str, Sequence[str]] = {
@@ -36,7 +39,7 @@ MEASURES: Mapping[str, Sequence[str]] = {
     "times": (*FLOWS, *TRAINS),
     "rounding": FLOWS,
     "steps": FLOWS,
-    "peers": ("experiments/peers.py", "experiments/users", *SOLVES, *MODELS, *COSTS),
+    "peers": ("experiments/peers.py", "experiments/users", *SOLVES, *MODELS, *BESIDE_JAX),
     "controllers": (
         *("experiments/controllers.py", "experiments/controllers_problems.py"),
         *("experiments/controllers_solves.py", "experiments/users", "symadj/ode", "symadj/calls"),
@@ -47,11 +50,11 @@ MEASURES: Mapping[str, Sequence[str]] = {
     ),
     "guidance": (
         *("experiments/guidance.py", "experiments/guidance_points.py", "symadj/guide"),
-        *(*SOLVES, *MODELS, *TRAINS, "symadj/meters", "symadj/bench/peers"),
+        *(*SOLVES, *MODELS, *TRAINS, "symadj/meters", "symadj/bench/peers", *NO_JAX),
     ),
     "zoo": ("experiments/zoo.py", *SOLVES, "symadj/meters"),
     "events": ("experiments/events.py", *SOLVES, *MODELS),
-    "bench/traces": (*SOLVES, *MODELS, *COSTS),
+    "bench/traces": (*SOLVES, *MODELS, *BESIDE_JAX),
     "digits": (*SOLVES, *MODELS, *TRAINS),
     "gallery/checkerboard": (*SOLVES, *MODELS, *TRAINS),
     "mnist5k_flow": (*SOLVES, *MODELS, *TRAINS),

@@ -144,10 +144,11 @@ NOTE_STIFF = (
     "{atol:g}. Either software solves the equations of a step to 0.01 of these tolerances, and in "
     "float64 nearly to rounding: the gradient errors differ by what the tolerance leaves. symadj "
     "sees that the systems are independent and factorises a Jacobian of each, diffrax's Kvaerno5 "
-    "one of the whole batch; it rejects steps whose equations its iteration does not solve, too. "
-    "There are no rows of compile=true, grad=auto and the adjoint method, which symadj refuses for "
-    "an implicit solver, nor of torchdiffeq, whose newest release, 0.2.5, has no implicit method "
-    "with adaptive steps."
+    "one of the whole batch. Its newest release takes every iteration but a converged one for a "
+    "divergence, so it also rejects steps whose equations two iterations do not solve (mended "
+    "after 0.7.2: patrick-kidger/diffrax, pull request 754). There are no rows of compile=true, "
+    "grad=auto and the adjoint method, which symadj refuses for an implicit solver, nor of "
+    "torchdiffeq, whose newest release, 0.2.5, has no implicit method with adaptive steps."
 )
 NOTE_OUTPUTS = (
     "diffrax interpolates between its steps by a formula of its own, so that its gradient of "

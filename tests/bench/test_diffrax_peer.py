@@ -14,6 +14,7 @@ from symadj.bench.measure import measure
 from symadj.bench.problem import BenchProblem, Reference
 from symadj.config.bench import BenchSettings
 from symadj.models.layers import ACTIVATIONS
+from symadj.ode.settings import SolverSettings
 from symadj.records.record import RunRecord
 from symadj.tasks.density import Density
 from tests.bench.small import small_cases
@@ -51,6 +52,16 @@ def test_on_the_same_steps_its_gradient_is_ours(overrides: tuple[str, ...]) -> N
         assert record.metrics["gradient_error_float64"] < 1e-12
         # Its own steps and float32: near, and not the same.
         assert 0 < record.metrics["gradient_error"] < 1e-2
+
+
+def test_equations_of_given_steps_take_as_many_iterations_as_they_need() -> None:
+    on_grid = importlib.import_module("symadj.bench.peers.jax_solve").on_grid
+    root_find = importlib.import_module("optimistix").root_find
+    settings = SolverSettings("implicit_euler", num_steps=1)
+    finder = on_grid(settings, [0.0, 1.0])["solver"].root_finder
+    root = root_find(lambda y, _: y**3 - 2.0, finder, np.asarray(5.0, np.float32), max_steps=20)
+    assert float(root.value) == pytest.approx(2 ** (1 / 3), rel=1e-3)
+    assert int(root.stats["num_steps"]) > 4
 
 
 @pytest.mark.parametrize(

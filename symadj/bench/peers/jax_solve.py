@@ -185,7 +185,7 @@ def on_grid(settings: SolverSettings, times: Sequence[float]) -> Stepping:
     """
     rtol, atol = settings.rtol, settings.atol
     root = float(jnp.finfo(jnp.result_type(float)).eps) ** 0.5
-    newton = optimistix.Newton(
+    newton = _Newton(
         rtol=1.0 if rtol else 0.0,
         atol=atol / rtol if rtol else 1.0,
         norm=_norm,
@@ -198,6 +198,21 @@ def on_grid(settings: SolverSettings, times: Sequence[float]) -> Stepping:
         "stepsize_controller": diffrax.StepTo(jnp.asarray(times)),
         **_bounded(len(times) - 1),
     }
+
+
+class _Newton(optimistix.Newton):
+    """Newton's method that goes on until it converges or diverges.
+
+    optimistix 0.1.0 takes every iteration but a converged one for a divergence, so that it ends at
+    the second (its issue 221, mended after that release). diffrax 0.7.2 has the same in the root
+    finder of its adaptive steps, which is left as it is: such steps are rejected and taken shorter.
+    """
+
+    def terminate(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Whether to end, and as what."""
+        ends, result = super().terminate(*args, **kwargs)
+        going_on = optimistix.RESULTS.successful
+        return ends, optimistix.RESULTS.where(ends, result, going_on)
 
 
 def _bounded(max_steps: int) -> Stepping:
