@@ -25,8 +25,8 @@ SOLVES = ("symadj/ode", "symadj/grad", "symadj/calls")
 MODELS = ("symadj/models", "symadj/tasks", "symadj/data", "configs")
 NO_JAX = tuple(f":!symadj/bench/peers/{name}.py" for name in ("diffrax_peer", "jax_*"))
 """In git's words: all but these files."""
-COSTS = ("symadj/bench", "symadj/meters", *NO_JAX)
 BESIDE_JAX = ("symadj/bench", "symadj/meters")
+COSTS = (*BESIDE_JAX, *NO_JAX)
 TRAINS = ("symadj/run",)
 FLOWS = ("experiments/{name}.py", *SOLVES, *MODELS, *COSTS)
 MEASURES: Mapping[str, Sequence[str]] = {

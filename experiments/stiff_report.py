@@ -115,7 +115,9 @@ def sheets(points: pd.DataFrame) -> list[Sheet]:
     counted = (
         "Evaluations: of f for the whole state, Jacobians left out with symadj, whose Jacobians "
         "come from derivatives of f (d products each); with SciPy, which takes differences, "
-        "included. diffrax does not count them. Seconds of diffrax are those of compiled code."
+        "included. diffrax does not count them. Seconds of diffrax are those of compiled code; its "
+        "newest release, 0.7.2, rejects steps whose equations two iterations do not solve (mended "
+        "after it: patrick-kidger/diffrax, pull request 754)."
     )
     made = [
         Sheet(

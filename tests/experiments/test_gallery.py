@@ -97,6 +97,7 @@ def test_records_are_old_when_the_code_that_they_measure_has_changed(
     assert repository.measured_at(first) == {}
     repository.commit("docs/page.md")
     repository.commit("symadj/report/bars.py")
+    repository.commit("symadj/bench/peers/jax_solve.py")
     assert repository.measured_at(first) == {}
     repository.commit("symadj/ode/engine.py")
     repository.commit("experiments/steps.py")
