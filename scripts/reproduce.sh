@@ -330,6 +330,21 @@ install_result() {
   if one_run "$1"; then copy_run "$from" "$to"
   else find "$from" -maxdepth 1 -type f -exec cp {} "$to" \;; fi
   echo "$1: $how to $to"
+  [[ $1 != table4 ]] || install_published "$from/runs"
+}
+
+# The published trainings of table4, results of their own: symadj-eval scores their weights again.
+install_published() {
+  local label from to
+  for label in KdV Cahn-Hilliard; do
+    from=$1/full-$label-symplectic-seed-0
+    to=${label,,} to=$RESULTS/${to//-/_}_training
+    grep -qs '"status": "ok"' "$from/record.json" || continue
+    mkdir -p "$to"
+    copy_run "$from" "$to"
+    cp "$from/config.yaml" "$from/best.pt" "$to"
+    echo "table4: the published training on $label copied to $to"
+  done
 }
 
 # What a run's directory has, of the files that are there already; and its record and history.

@@ -159,6 +159,26 @@ def test_what_has_begun_is_installed_where_asked_for(checkout: Checkout) -> None
     assert table.read_text() == "new"
 
 
+def test_the_published_trainings_are_installed_with_their_weights(checkout: Checkout) -> None:
+    checkout.command("experiments/table4.py", EXPERIMENT.format(told="", missing=1))
+    checkout.commit()
+    out = checkout.path / "results" / "runs" / "made" / "table4"
+    for label, status in (("Cahn-Hilliard", "ok"), ("KdV", "interrupted")):
+        run = out / "runs" / f"full-{label}-symplectic-seed-0"
+        run.mkdir(parents=True)
+        for name in ("history.csv", "config.yaml", "best.pt", "checkpoint.pt"):
+            (run / name).write_text(label)
+        (run / "record.json").write_text(f'{{"status": "{status}"}}')
+    (out / "records.json").write_text('{"missing": 1,\n"cells": []}')
+    made = ("--out", str(out.parent), "--only", "table4")
+    done = checkout.run("reproduce.sh", "--install", "--partial", *made)
+    assert done.returncode == 0, done.stderr
+    results = checkout.path / "results"
+    found = {file.name for file in (results / "cahn_hilliard_training").iterdir()}
+    assert found == {"record.json", "history.csv", "config.yaml", "best.pt"}
+    assert not (results / "kdv_training").exists()
+
+
 def test_a_record_without_seconds_is_no_estimate(checkout: Checkout) -> None:
     checkout.write("results/bench/traces/records.json", '[{"kind": "bench", "seconds": {}}]')
     checkout.commit()
