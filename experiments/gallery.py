@@ -90,6 +90,7 @@ SHOWS = {
     "rounding/rounding": "Errors of gradients by rounding against the number of steps.",
     "steps/steps": "Peak memory, its parts and the time of an iteration against the number of "
     "steps.",
+    "steps/batch": "Peak memory and time per sample against the samples in the batch.",
     "table1/memory": "Peak memory against the number of steps, uses of a step, layers and "
     "components.",
     "peers/peers_users": "Time and peak memory with fields of users' own, beside torchdiffeq and "

@@ -38,8 +38,8 @@ class Panel:
     Attributes:
         name: as `symadj.report.names.resolve` takes it.
         label: of the axis.
-        log: whether the axis is logarithmic; that of differences is then linear around 0 and
-            logarithmic beyond.
+        log: whether the axis is logarithmic where the values differ by a factor of eight or more;
+            that of differences is then linear around 0 and logarithmic beyond.
         title: above it.
         relative_to: a method whose value at the same seed (and x) is taken from that of every
             other one; empty: values as they are.
@@ -95,10 +95,10 @@ def method_lines(
                     ax, numbers(column(own, x)), numbers(column(own, "_y")), styles[name], name
                 )
             if panel.log:
-                ax.set_yscale("log")
+                log_if_wide(ax, "y", values[values > 0])
         for level in panel.levels:
             draw_level(ax, level)
-        ax.set_xscale("log")
+        log_if_wide(ax, "x", numbers(column(good, x)))
         dress(ax, xlabel, panel.label, panel.title)
     legend_above(figure, axes, names)
     return figure

@@ -71,7 +71,10 @@ def _fitting(width: float, letters: int) -> int:
 
 
 def log_if_wide(ax: Axes, axis: str, values: Iterable[float]) -> None:
-    """A logarithmic axis ("x" or "y") for positive values that span a factor of eight or more."""
+    """A logarithmic axis ("x" or "y") for positive values that span a factor of eight or more.
+
+    Its ticks are plain numbers from 0.001 to a million, and powers of ten where values lie beyond.
+    """
     finite = [v for v in values if np.isfinite(v)]
     if not finite or min(finite) <= 0 or max(finite) < 8 * min(finite):
         return
@@ -79,5 +82,16 @@ def log_if_wide(ax: Axes, axis: str, values: Iterable[float]) -> None:
     chosen = ax.xaxis if axis == "x" else ax.yaxis
     steps = (1.0, 2.0, 5.0) if max(finite) < 100 * min(finite) else (1.0,)
     chosen.set_major_locator(LogLocator(subs=steps))
-    chosen.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    plain = min(finite) >= 1e-3 and max(finite) < 1e6
+    chosen.set_major_formatter(FuncFormatter(_plain if plain else _power))
     chosen.set_minor_formatter(NullFormatter())
+
+
+def _plain(value: float, _: int | None) -> str:
+    return f"{value:,g}"
+
+
+def _power(value: float, _: int | None) -> str:
+    mantissa, power = f"{value:.0e}".split("e")
+    factor = "" if mantissa == "1" else rf"{mantissa} \times "
+    return f"${factor}10^{{{int(power)}}}$"
