@@ -79,8 +79,6 @@ SHOWS = {
     "network, and their difference.",
     "kdv_training/invariants": "Energy and mass over time of the truth and of the roll-out.",
     "kdv_training/loss_iteration": "Loss over the 10,000 iterations of the published training.",
-    "table2/table2": "Peak memory against seconds of an iteration for each gradient method, a "
-    "panel for each data set.",
     "table2/bars": "Peak memory and seconds of an iteration for each gradient method and data set.",
     "table3/table3": "Peak memory and seconds of an iteration with solvers of order 2 to 8.",
     "table4/kdv": "Errors of roll-outs over prediction time on KdV.",
