@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from symadj.figures.style import (
     COLUMN_WIDTH,
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
     new_figure,
+    plain_ticks,
 )
 
 _LEGEND_LINE = 0.155  # inches, at the small font size
@@ -71,27 +71,9 @@ def _fitting(width: float, letters: int) -> int:
 
 
 def log_if_wide(ax: Axes, axis: str, values: Iterable[float]) -> None:
-    """A logarithmic axis ("x" or "y") for positive values that span a factor of eight or more.
-
-    Its ticks are plain numbers from 0.001 to a million, and powers of ten where values lie beyond.
-    """
+    """A logarithmic axis ("x" or "y") for positive values that span a factor of eight or more."""
     finite = [v for v in values if np.isfinite(v)]
     if not finite or min(finite) <= 0 or max(finite) < 8 * min(finite):
         return
     ax.set(**{f"{axis}scale": "log"})
-    chosen = ax.xaxis if axis == "x" else ax.yaxis
-    steps = (1.0, 2.0, 5.0) if max(finite) < 100 * min(finite) else (1.0,)
-    chosen.set_major_locator(LogLocator(subs=steps))
-    plain = min(finite) >= 1e-3 and max(finite) < 1e6
-    chosen.set_major_formatter(FuncFormatter(_plain if plain else _power))
-    chosen.set_minor_formatter(NullFormatter())
-
-
-def _plain(value: float, _: int | None) -> str:
-    return f"{value:,g}"
-
-
-def _power(value: float, _: int | None) -> str:
-    mantissa, power = f"{value:.0e}".split("e")
-    factor = "" if mantissa == "1" else rf"{mantissa} \times "
-    return f"${factor}10^{{{int(power)}}}$"
+    plain_ticks(ax.xaxis if axis == "x" else ax.yaxis, min(finite), max(finite))

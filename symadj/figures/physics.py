@@ -188,9 +188,9 @@ def errors_over_time(
         unit = (units or {}).get(what)
         squared = f"({unit})$^2$" if unit and " " in unit else f"{unit}$^2$"
         label = f"mean squared error of the {what}" + (f" [{squared}]" if unit else "")
-        dress(ax, "prediction " + _label("t", units), label, title)
         ax.set_yscale("log")
         _around(ax, runs.values())
+        dress(ax, "prediction " + _label("t", units), label, title)
     most = max((len(tables) for tables in errors.values()), default=0)
     band = f"line: median, band: least to largest of {most} runs" if most > 1 else ""
     legend_above(figure, axes, list(errors), band)

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis, XAxis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 COLUMN_WIDTH = 3.4
 PAGE_WIDTH = 7.0
@@ -151,7 +153,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def dress(ax: Axes, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
-    """Labels and the common look of an axes: no box, a faint grid, legible sizes."""
+    """Labels and the common look of an axes: no box, a faint grid, legible sizes and ticks."""
     ax.set_xlabel(xlabel, fontsize=FONT_SIZE)
     ax.set_ylabel(ylabel, fontsize=FONT_SIZE)
     if title:
@@ -160,5 +162,30 @@ def dress(ax: Axes, xlabel: str = "", ylabel: str = "", title: str = "") -> None
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.25, linewidth=0.6)
     ax.set_axisbelow(True)
-    for offset in (ax.xaxis.get_offset_text(), ax.yaxis.get_offset_text()):
-        offset.set_fontsize(SMALL_FONT_SIZE)
+    for axis, limits in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        axis.get_offset_text().set_fontsize(SMALL_FONT_SIZE)
+        if axis.get_scale() == "log" and getattr(axis.get_transform(), "base", None) == 10:
+            plain_ticks(axis, *sorted(limits))
+
+
+def plain_ticks(axis: Axis, low: float, high: float) -> None:
+    """Ticks of a logarithmic axis from low to high.
+
+    Their labels are plain numbers where all lie from 0.001 to a million, else powers of ten. Where
+    there is room, at a high over low of less than 100 (50 side by side), 2 and 5 have ticks too.
+    """
+    room = 50 if isinstance(axis, XAxis) else 100
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < room * low else (1.0,)))
+    plain = low >= 1e-3 and high < 1e6
+    axis.set_major_formatter(FuncFormatter(_plain if plain else _power))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _plain(value: float, _: int | None) -> str:
+    return f"{value:,g}"
+
+
+def _power(value: float, _: int | None) -> str:
+    mantissa, power = f"{value:.0e}".split("e")
+    factor = "" if mantissa == "1" else rf"{mantissa} \times "
+    return f"${factor}10^{{{int(power)}}}$"
