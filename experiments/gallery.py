@@ -54,7 +54,7 @@ MEASURES: Mapping[str, Sequence[str]] = {
     ),
     "zoo": ("experiments/zoo.py", *SOLVES, "symadj/meters"),
     "events": ("experiments/events.py", *SOLVES, *MODELS),
-    "bench/traces": (*SOLVES, *MODELS, *BESIDE_JAX),
+    "bench/traces": (*SOLVES, *MODELS, *COSTS),
     "digits": (*SOLVES, *MODELS, *TRAINS),
     "gallery/checkerboard": (*SOLVES, *MODELS, *TRAINS),
     "mnist5k_flow": (*SOLVES, *MODELS, *TRAINS),
