@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from symadj.figures.style import METHOD_STYLE, base_of, style_of, styles_of
+from symadj.figures.style import METHOD_STYLE, base_of, dress, new_figure, style_of, styles_of
 from symadj.grad import GRADIENTS
 
 # Machado, Oliveira and Fernandes (2009), severity 1: linear RGB as such a reader sees it.
@@ -110,3 +110,37 @@ def test_only_a_word_of_its_own_makes_a_variant() -> None:
     assert base_of("Torchdiffeq_Adjoint") == "torchdiffeq adjoint"
     assert base_of("symplectical") == ""
     assert base_of("auto_64MiB") == ""
+
+
+@pytest.mark.parametrize(
+    ("axis", "limits", "labels"),
+    [
+        ("x", (9.0, 11_000.0), ["10", "100", "1,000", "10,000"]),
+        ("x", (0.4, 9.0), ["0.5", "1", "2", "5"]),
+        ("x", (9.0, 600.0), ["10", "100"]),
+        ("y", (9.0, 600.0), ["10", "20", "50", "100", "200", "500"]),
+        ("y", (1.5e-5, 1.5e-3), ["$10^{-4}$", "$10^{-3}$"]),
+        ("y", (1.5e-5, 6e-5), [r"$2 \times 10^{-5}$", r"$5 \times 10^{-5}$"]),
+    ],
+)
+def test_logarithmic_axes_have_ticks_that_can_be_read(
+    axis: str, limits: tuple[float, float], labels: list[str]
+) -> None:
+    figure = new_figure(3.4, 2.0)
+    ax = figure.subplots()
+    ax.set(**{f"{axis}scale": "log", f"{axis}lim": limits})
+    dress(ax)
+    ticks = (ax.xaxis if axis == "x" else ax.yaxis).get_major_ticks()
+    figure.draw_without_rendering()
+    low, high = limits
+    seen = [tick.label1.get_text() for tick in ticks if low <= tick.get_loc() <= high]
+    assert seen == labels
+
+
+def test_axes_of_another_scale_keep_their_ticks() -> None:
+    ax = new_figure(3.4, 2.0).subplots()
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("symlog", linthresh=0.1)
+    before = ax.xaxis.get_major_locator(), ax.yaxis.get_major_locator()
+    dress(ax)
+    assert (ax.xaxis.get_major_locator(), ax.yaxis.get_major_locator()) == before
