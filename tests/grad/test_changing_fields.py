@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from symadj import FieldChangedError, InputError, odeint
 from symadj.grad import GradientMethod, Symplectic
+from symadj.models.energy_conv import EnergyConv
 from tests import oracle
 from tests.fields import Wave, start
 from tests.grad.variants import GENERAL, KEEPING
@@ -277,6 +279,25 @@ def test_rounding_is_no_change() -> None:
 
     for gradient in (Symplectic(), Symplectic("stages"), "aca"):
         odeint(Rounding(), start(4, 3), oracle.TIMES, gradient=gradient, rtol=1e-3).sum().backward()
+
+
+@pytest.mark.parametrize("gradient", REPLAYED)
+def test_rounding_that_differences_of_neighbours_make_more_of(gradient: Gradient) -> None:
+    """An energy network is evaluated in other blocks with a graph than without."""
+    torch.manual_seed(0)
+    model = EnergyConv(dx=0.005, structure="dissipative", hidden=(200, 200)).double()
+    grid = torch.linspace(0.0, 2 * math.pi, 201, dtype=DOUBLE)[:-1]
+    y0 = torch.rand(20, 1, dtype=DOUBLE) * grid.sin() + torch.rand(20, 1, dtype=DOUBLE)
+    times = torch.tensor([0.0, 1e-9], dtype=DOUBLE)
+    odeint(model, y0, times, gradient=gradient, **oracle.FIXED).sum().backward()
+
+
+def test_a_faint_change_is_one() -> None:
+    model = Model()
+    loss = odeint(model, start(4, 3), oracle.TIMES, gradient="aca", **oracle.FIXED).sum()
+    model.scale = 1 + 1e-6
+    with pytest.raises(FieldChangedError):
+        loss.backward()
 
 
 @pytest.mark.parametrize("gradient", ["symplectic", "checkpoint", "aca", "adjoint"])
