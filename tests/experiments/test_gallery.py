@@ -105,6 +105,20 @@ def test_records_are_old_when_the_code_that_they_measure_has_changed(
     assert repository.measured_at(first) == {OLDER: told}
 
 
+def test_a_commit_that_changes_no_figure_makes_no_record_old(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = repository.commit("symadj/ode/engine.py")
+    repository.commit("symadj/ode/watch.py")
+    why = {repository.git("rev-parse", "HEAD"): "a bound"}
+    monkeypatch.setattr(gallery, "SAME_FIGURES", why)
+    assert repository.measured_at(first) == {}
+    repository.commit("symadj/grad/base.py")
+    told = f"{OLDER}: 1 commit touches symadj/grad"
+    assert repository.measured_at(first) == {OLDER: told}
+    assert "a bound" in gallery.readme(repository.results)
+
+
 def test_records_are_of_one_clean_commit_of_this_history(repository: Repository) -> None:
     first = repository.commit("a")
     second = repository.commit("b")
