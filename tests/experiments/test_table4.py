@@ -65,7 +65,8 @@ def times(factor: float) -> list[float]:
     ("states", "memory", "word"),
     [
         ({"symplectic": times(1.01), "adjoint": times(0.95)}, LEAN, "confirmed"),
-        ({"symplectic": times(1.01), "adjoint": times(1.5)}, LEAN, "refuted"),
+        ({"symplectic": times(1.01), "adjoint": times(1.5)}, LEAN, "confirmed"),
+        ({"symplectic": times(1.5), "adjoint": times(1.01)}, LEAN, "refuted"),
         ({"symplectic": [0.1, 0.4, 0.05]}, LEAN, "too small to say"),
         ({"symplectic": BACKPROP}, {**LEAN, "adjoint": 0.5}, "refuted"),
         ({"symplectic": BACKPROP}, {}, "too small to say"),
@@ -87,7 +88,7 @@ def test_a_verdict_has_the_figures_that_it_is_made_of() -> None:
     assert "9 of 9 trainings predict better" in told
     assert "0.0125 to 0.055" in told
     assert "0 of 90 roll-outs failed" in told
-    assert "with adjoint, by 10 % [10, 10]" in told
+    assert "differs by 0 % [0, 0], adjoint's most, by 10 % [10, 10]" in told
     assert "by a factor of up to 4;" in told
     of = told.partition("symplectic's memory is ")[2]
     assert "0.1 of adjoint's" in of
