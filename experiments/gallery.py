@@ -88,7 +88,8 @@ SHOWS = {
     "table3/table3": "Peak memory and seconds of an iteration with solvers of order 2 to 8.",
     "table4/kdv": "Errors of roll-outs over prediction time on KdV, beside persistence, the linear "
     "model and the true field.",
-    "table4/cahn_hilliard": "The same on Cahn-Hilliard.",
+    "table4/cahn_hilliard": "Errors of roll-outs over prediction time on Cahn-Hilliard, beside "
+    "persistence, the linear model and the true field.",
     "table4/differences": "The state MSE of every training against backpropagation's at the same "
     "seed, and how far seeds are apart.",
     "table4/costs": "Peak memory and time of a training step at the published size.",
